@@ -1,0 +1,213 @@
+//! Typed settings, read once at start from oslo.config files.
+//!
+//! An operator's `glance-api.conf` is read as it is; what is ours alone sits in `[glissade]`,
+//! every key with a default. Every refusal names file, section, key, what was found and what to do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::image::HashAlgo;
+
+/// Everything the server needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where requests are taken (`bind_host`, `bind_port`, or `--listen`).
+    pub listen: SocketAddr,
+    /// Accept queue (`backlog`).
+    pub backlog: u32,
+    /// Who may call; see [`Identity`].
+    pub identity: Identity,
+    /// `[database]`.
+    pub database: Database,
+    /// Stores, the reserved ones included.
+    pub stores: Stores,
+    /// Options of the API itself.
+    pub api: Api,
+    /// `[glissade]`.
+    pub glissade: Glissade,
+    /// Logging (`debug`, `log_file`, `log_dir`, `use_json`).
+    pub log: Log,
+    /// What to tell the operator at start: unknown keys, options without effect. One line each.
+    pub warnings: Vec<String>,
+}
+
+/// How a caller is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody is asked and everyone is an administrator; allowed on loopback only.
+    None,
+}
+
+/// `[database]`.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// SQLite file, from `connection = sqlite:///path`; made when missing.
+    pub sqlite_path: PathBuf,
+    /// `sqlite_synchronous`: a commit survives a power cut.
+    pub sqlite_synchronous: bool,
+    /// `max_pool_size`: connections kept.
+    pub max_pool_size: u32,
+}
+
+/// The stores configuration.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Whether `enabled_backends` is set. Otherwise there is one store, without an id for clients.
+    pub is_multi: bool,
+    /// Id of the default store.
+    pub default: String,
+    /// In configuration order, without the reserved ones.
+    pub stores: Vec<Store>,
+    /// `os_glance_staging_store` (or `node_staging_uri`).
+    pub staging: FileStore,
+    /// `os_glance_tasks_store` (or `work_dir`); legacy mode may have none.
+    pub tasks: Option<FileStore>,
+}
+
+/// One configured store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Its id in `enabled_backends`.
+    pub id: String,
+    /// `store_description`.
+    pub description: Option<String>,
+    /// `weight`: higher is read first.
+    pub weight: i64,
+    /// Its kind with the kind's own options.
+    pub kind: StoreKind,
+}
+
+/// Kind of a store with its options.
+#[derive(Clone, Debug)]
+pub enum StoreKind {
+    /// Files in directories.
+    File(FileStore),
+    /// Read-only web locations: nothing can be added (`HT-01`).
+    Http,
+}
+
+/// A `file` store.
+#[derive(Clone, Debug)]
+pub struct FileStore {
+    /// Directories with priorities (`filesystem_store_datadir(s)`), highest first.
+    pub datadirs: Vec<DataDir>,
+    /// `filesystem_store_file_perm`: mode set on finished files; `None` leaves the umask.
+    pub file_perm: Option<u32>,
+    /// `filesystem_store_chunk_size` in bytes: a hint that only `info/stores/detail` shows.
+    pub chunk_size_bytes: u64,
+    /// `filesystem_thin_provisioning`: zero chunks become holes.
+    pub thin_provisioning: bool,
+    /// `filesystem_store_metadata_file`: mount points that location metadata names.
+    pub metadata_file: Option<PathBuf>,
+}
+
+/// One directory of a `file` store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDir {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Higher is filled first.
+    pub priority: i64,
+}
+
+/// Options of the API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// `public_endpoint`, without a trailing slash.
+    pub public_endpoint: Option<String>,
+    /// `worker_self_reference_url`, without a trailing slash.
+    pub worker_self_reference_url: Option<String>,
+    /// `limit_param_default`.
+    pub limit_param_default: u64,
+    /// `api_limit_max`.
+    pub api_limit_max: u64,
+    /// `image_property_quota`; `None` is unlimited.
+    pub image_property_quota: Option<u64>,
+    /// `image_tag_quota`; `None` is unlimited.
+    pub image_tag_quota: Option<u64>,
+    /// `image_size_cap` in bytes.
+    pub image_size_cap_bytes: u64,
+    /// `show_image_direct_url`.
+    pub show_image_direct_url: bool,
+    /// `show_multiple_locations`.
+    pub show_multiple_locations: bool,
+    /// Whether `image_cache_dir` is set, which changes the versions document (`PR-03`).
+    pub has_image_cache: bool,
+    /// `enabled_import_methods`.
+    pub enabled_import_methods: Vec<String>,
+    /// `hashing_algorithm`.
+    pub hashing_algorithm: HashAlgo,
+    /// `delayed_delete`.
+    pub delayed_delete: bool,
+    /// `[image_format] container_formats`.
+    pub container_formats: Vec<String>,
+    /// `[image_format] disk_formats`.
+    pub disk_formats: Vec<String>,
+    /// `max_request_id_length`.
+    pub max_request_id_length: usize,
+    /// `[healthcheck] disable_by_file_path`.
+    pub healthcheck_disable_path: Option<PathBuf>,
+}
+
+/// Whether io_uring is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoUring {
+    /// Where the kernel grants it; otherwise the threads engine, with a log line that says why.
+    Auto,
+    /// Or the server does not start.
+    Required,
+    /// Always the threads engine.
+    Off,
+}
+
+/// What a finished upload has survived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// File, directory and record are synced before the answer.
+    Full,
+    /// Nothing is synced; a power cut may lose acknowledged images.
+    None,
+}
+
+/// `[glissade]`: what is ours alone.
+#[derive(Clone, Debug)]
+pub struct Glissade {
+    /// `admin_listen`: metrics and status; loopback by default.
+    pub admin_listen: Option<SocketAddr>,
+    /// `io_uring = auto | required | off`.
+    pub io_uring: IoUring,
+    /// `durability = full | none`.
+    pub durability: Durability,
+    /// `engines`: threads that move body bytes through a ring each.
+    pub engines: usize,
+    /// `hash_workers`: threads that hash; one per core by default.
+    pub hash_workers: usize,
+    /// `slots_per_upload_max`.
+    pub slots_per_upload_max: usize,
+    /// `slot_arena_bytes`.
+    pub slot_arena_bytes: usize,
+    /// `direct_io`: O_DIRECT where the file system has it.
+    pub direct_io: bool,
+    /// `rate_bytes_per_sec_min`: a transfer slower than this after the grace is ended.
+    pub rate_bytes_per_sec_min: u64,
+    /// `stall_grace_secs`.
+    pub stall_grace: Duration,
+    /// `head_timeout_secs`, for a request's head and for idle connections.
+    pub head_timeout: Duration,
+    /// `drain_grace_secs`: how long SIGTERM waits for transfers.
+    pub drain_grace: Duration,
+    /// `node_id`: who this server is in records it has claimed.
+    pub node_id: String,
+}
+
+/// Logging.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `debug`.
+    pub debug: bool,
+    /// `log_dir` and `log_file` joined; standard error when none.
+    pub file: Option<PathBuf>,
+    /// `use_json`, or `[glissade] log_format = json`.
+    pub json: bool,
+}

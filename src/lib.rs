@@ -1,0 +1,41 @@
+//! Glissade: an image data plane for OpenStack.
+//!
+//! Uploads stream from the socket through recycled, page-aligned slots into a store while
+//! hashing lanes read the same memory; a thin control plane keeps Glance's records. The modules
+//! stand in layers, and a module may use only what stands below it (`tests/it/tidy.rs` checks):
+//!
+//! ```text
+//! 6  main, cli                      wiring: settings -> serve -> drain; the other commands
+//! 5  api                            HTTP and nothing but HTTP
+//! 3  upload  download               the data plane's two stories
+//! 2  store  meta                    image data at rest; records in SQL
+//! 1  ring  lanes                    the only code that knows io_uring; hashing
+//! 0  image limits observe config buffer   nouns, bounds, numbers, options, memory
+//! ```
+
+// Layer 0
+#[allow(unsafe_code)]
+pub mod buffer;
+pub mod config;
+pub mod image;
+pub mod limits;
+pub mod observe;
+
+// Layer 1
+pub mod lanes;
+#[allow(unsafe_code)]
+pub mod ring;
+
+// Layer 2
+pub mod meta;
+pub mod store;
+
+// Layer 3
+pub mod download;
+pub mod upload;
+
+// Layer 5
+pub mod api;
+
+// Layer 6
+pub mod cli;
