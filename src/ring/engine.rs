@@ -194,7 +194,11 @@ impl Ring {
 
 /// An engine thread's life: make the ring, register the warm slots, take jobs until the last
 /// handle is gone.
-fn run(arena: &Arena, inbox: jobs::UnboundedReceiver<Job>, ready: &mpsc::Sender<Result<(), String>>) {
+fn run(
+    arena: &Arena,
+    inbox: jobs::UnboundedReceiver<Job>,
+    ready: &mpsc::Sender<Result<(), String>>,
+) {
     let mut setup = tokio_uring::uring_builder();
     setup.setup_cqsize(ENTRIES * 4).setup_coop_taskrun().setup_single_issuer();
     let mut builder = tokio_uring::builder();
@@ -281,7 +285,9 @@ fn probe() -> Result<(), String> {
         ("fallocate", opcode::Fallocate::CODE),
     ];
     match needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
-        Some((name, _)) => Err(format!("this kernel's io_uring has no {name}; use Linux 5.15 or newer")),
+        Some((name, _)) => {
+            Err(format!("this kernel's io_uring has no {name}; use Linux 5.15 or newer"))
+        }
         None => Ok(()),
     }
 }

@@ -27,10 +27,7 @@ impl<D> OneshotOutputTransform for Return<D> {
 
 /// Submits an entry; the driver owns `resources` until its completion, even when the future is
 /// dropped.
-async fn submit<D: Unpin + 'static>(
-    resources: D,
-    entry: squeue::Entry,
-) -> (io::Result<usize>, D) {
+async fn submit<D: Unpin + 'static>(resources: D, entry: squeue::Entry) -> (io::Result<usize>, D) {
     UnsubmittedOneshot::new(resources, Return(std::marker::PhantomData), entry).submit().await
 }
 
@@ -92,9 +89,7 @@ fn write_entry(file: &Arc<OwnedFd>, chunk: &Frozen, bytes: &[u8], offset: u64) -
         Some(index) => opcode::WriteFixed::new(fd, bytes.as_ptr(), length(bytes.len()), index)
             .offset(offset)
             .build(),
-        None => {
-            opcode::Write::new(fd, bytes.as_ptr(), length(bytes.len())).offset(offset).build()
-        }
+        None => opcode::Write::new(fd, bytes.as_ptr(), length(bytes.len())).offset(offset).build(),
     }
 }
 
