@@ -103,7 +103,9 @@ impl ConfigError {
 #[must_use]
 pub fn masked(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else {
-        return if value.contains('@') { "***".to_owned() } else { value.to_owned() };
+        let credentials = value.rsplit_once('@').map_or("", |(credentials, _)| credentials);
+        let is_secret = credentials.contains(':') && !value.starts_with('/');
+        return if is_secret { "***".to_owned() } else { value.to_owned() };
     };
     // The last @ ends the credentials, since people forget to quote one in a password.
     let shown = match rest.rsplit_once('@') {
@@ -163,6 +165,7 @@ mod tests {
             ("glance:s3cret@db", "***"),
             ("sqlite:////var/lib/glance.sqlite", "sqlite:////var/lib/glance.sqlite"),
             ("slow", "slow"),
+            ("/srv/a@b:100", "/srv/a@b:100"),
         ];
         for (value, shown) in cases {
             assert_eq!(masked(value), shown);

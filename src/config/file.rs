@@ -137,8 +137,11 @@ impl Parser {
     }
 }
 
-/// Takes one pair of equal quotes off.
+/// Takes one pair of equal quotes off. A lone quote counts as a pair, as it does to oslo.config.
 pub(super) fn unquoted(value: &str) -> &str {
+    if matches!(value, "\"" | "'") {
+        return "";
+    }
     ['"', '\'']
         .into_iter()
         .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
@@ -189,7 +192,7 @@ mod tests {
         assert_eq!(value("a = \"Net App\""), "Net App");
         assert_eq!(value("a = ' x '"), " x ");
         assert_eq!(value("a = \"x'"), "\"x'");
-        assert_eq!(value("a = \""), "\"");
+        assert_eq!(value("a = \""), "");
     }
 
     #[test]

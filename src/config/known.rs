@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{ConfigError, Refusal};
 use super::file::Entry;
+use super::stores::{STAGING_STORE, TASKS_STORE};
 
 /// An option with a place of its own.
 #[derive(Debug)]
@@ -112,6 +113,9 @@ const OF_A_STORE: &[&str] = &[
     "filesystem_thin_provisioning",
     "filesystem_store_metadata_file",
 ];
+
+/// Honoured options of a reserved store.
+const OF_A_RESERVED_STORE: &[&str] = &["filesystem_store_datadir", "filesystem_store_chunk_size"];
 
 /// How a driver's other options start.
 const DRIVER_PREFIXES: &[&str] = &[
@@ -363,6 +367,9 @@ fn standing(entry: &Entry, stores: &[String]) -> Standing {
     if let Some(opt) = HONOURED.iter().find(|opt| opt.formerly.contains(&(section, key))) {
         return Standing::Renamed(opt);
     }
+    if is_reserved(section) && OF_A_RESERVED_STORE.contains(&key) {
+        return Standing::Honoured;
+    }
     if stores.iter().any(|store| store == section) {
         if OF_A_STORE.contains(&key) {
             return Standing::Honoured;
@@ -383,9 +390,12 @@ fn is_of_a_driver(key: &str) -> bool {
     DRIVER_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
+fn is_reserved(section: &str) -> bool {
+    [STAGING_STORE, TASKS_STORE].contains(&section)
+}
+
 fn is_accepted(section: &str, key: &str) -> bool {
-    let of_stores = ["glance_store", "backend_defaults"].contains(&section)
-        || section.starts_with(super::stores::RESERVED_PREFIX);
+    let of_stores = ["glance_store", "backend_defaults"].contains(&section) || is_reserved(section);
     ACCEPTED_SECTIONS.contains(&section)
         || ACCEPTED.iter().any(|(known, keys)| *known == section && keys.contains(&key))
         || (of_stores && is_of_a_driver(key))

@@ -18,9 +18,9 @@ use super::value::{self, Parsed};
 use super::{DataDir, FileStore, Store, StoreKind, Stores};
 
 /// What ids of reserved stores start with.
-pub(super) const RESERVED_PREFIX: &str = "os_glance_";
-const STAGING_STORE: &str = "os_glance_staging_store";
-const TASKS_STORE: &str = "os_glance_tasks_store";
+const RESERVED_PREFIX: &str = "os_glance_";
+pub(super) const STAGING_STORE: &str = "os_glance_staging_store";
+pub(super) const TASKS_STORE: &str = "os_glance_tasks_store";
 /// Where options are looked for that a store's own section does not have.
 const SHARED_SECTION: &str = "backend_defaults";
 const LEGACY_SECTION: &str = "glance_store";
@@ -31,7 +31,7 @@ const DATADIR_DEFAULT: &str = "/var/lib/glance/images";
 const CHUNK_SIZE: &str = "filesystem_store_chunk_size";
 const CHUNK_SIZE_BYTES: u64 = 65536;
 
-/// The stores, the sections that belong to them, and what the operator should know.
+/// The stores, the sections that belong to those a client may name, and what the operator should know.
 #[derive(Debug)]
 pub(super) struct Built {
     pub stores: Stores,
@@ -102,7 +102,7 @@ fn multi(
     warnings.extend(read_only_default(&default, &built));
     warnings.extend(superseded(options)?);
     let mut sections: Vec<_> = pairs.iter().map(|(id, _)| id.to_lowercase()).collect();
-    sections.extend([SHARED_SECTION, STAGING_STORE, TASKS_STORE].map(str::to_owned));
+    sections.push(SHARED_SECTION.to_owned());
     let stores = Stores {
         is_multi: true,
         default,
@@ -352,6 +352,9 @@ impl Scratch {
     /// From a reserved store's own section; nothing is shared with other stores.
     fn reserved(options: &Options, name: &str) -> Result<Self, ConfigError> {
         let section = Section { options, names: vec![name] };
+        if let Some(several) = section.all(DATADIRS)?.first() {
+            return Err(several.refuse(format!("a reserved store has one directory: {DATADIR}")));
+        }
         let found = section
             .find(DATADIR)?
             .unwrap_or_else(|| options::default(name, DATADIR, &format!("/var/lib/glance/{name}")));

@@ -45,11 +45,6 @@ pub(super) fn quota(text: &str) -> Parsed<Option<u64>> {
     Ok(u64::try_from(number).ok())
 }
 
-/// A plain text; nothing is refused.
-pub(super) fn text(text: &str) -> Parsed<String> {
-    Ok(text.to_owned())
-}
-
 /// A text, where the empty one counts as not given.
 pub(super) fn some_text(text: &str) -> Parsed<Option<String>> {
     Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned))

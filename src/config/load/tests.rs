@@ -297,6 +297,17 @@ fn cf_22_reserved_stores_have_their_own_sections() {
 }
 
 #[test]
+fn cf_22_what_a_reserved_store_does_not_use_is_told() {
+    let section = |line: &str| format!("{MULTI}[os_glance_staging_store]\n{line}");
+    let several = section("filesystem_store_datadirs = /a:1");
+    refused_with(&several, &["filesystem_store_datadirs = /a:1", "one directory"]);
+    let settings = accepted(&section("filesystem_store_file_perm = 640"));
+    assert!(has_warning(&settings, "[os_glance_staging_store] filesystem_store_file_perm"));
+    let misspelt = accepted(&format!("{MULTI}[os_glance_stage]\nfilesystem_store_datadir = /x"));
+    assert!(has_warning(&misspelt, "[os_glance_stage] filesystem_store_datadir: ignored: no such"));
+}
+
+#[test]
 fn seed_1_6_the_reserved_prefix_is_refused() {
     for id in ["os_glance_staging_store", "os_glance_mine"] {
         let text = MULTI.replace("slow:file", &format!("{id}:file"));
