@@ -162,8 +162,6 @@ const RETIRED: &[(&str, &[&str])] = &[
             "use_user_token",
             "admin_role",
             "send_identity_headers",
-            "pydev_worker_debug_host",
-            "pydev_worker_debug_port",
         ],
     ),
 ];
@@ -245,6 +243,8 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "property_protection_file",
             "property_protection_rule_format",
             "publish_errors",
+            "pydev_worker_debug_host",
+            "pydev_worker_debug_port",
             "rate_limit_burst",
             "rate_limit_except_level",
             "rate_limit_interval",
