@@ -77,12 +77,11 @@ fn refuse_links(fields: &Fields) -> Result<(), Fault> {
 fn match_schema(fields: &Fields, api: &Api) -> Result<(), Fault> {
     // What is refused as read-only anyway needs no type.
     let judged = fields.iter().filter(|(key, _)| !READ_ONLY.contains(&key.as_str()));
-    judged
-        .map(|(key, value)| schema::check(key, value, api))
-        .collect::<Result<(), String>>()
-        .map_err(|reason| {
+    judged.map(|(key, value)| schema::check(key, value, api)).try_for_each(|checked| {
+        checked.map_err(|reason| {
             Fault::bad_request(format!("Provided object does not match schema 'image': {reason}"))
         })
+    })
 }
 
 fn refuse_reserved(fields: &Fields) -> Result<(), Fault> {
@@ -99,39 +98,33 @@ fn refuse_reserved(fields: &Fields) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Fills a record from values whose types the schema has judged.
+/// Fills a record from values whose types the schema has judged. What is no attribute becomes a
+/// property; read-only ones do too, and are refused right after.
 fn record(fields: &Fields) -> Image {
-    let id = text(fields.get("id")).and_then(|id| ImageId::parse(&id));
+    let id = fields.get("id").and_then(Value::as_str).and_then(ImageId::parse);
     let mut image = Image::queued(id.unwrap_or_else(ImageId::random));
     for (key, value) in fields {
         match key.as_str() {
-            "name" => image.name = text(Some(value)),
-            "disk_format" => image.disk_format = text(Some(value)),
-            "container_format" => image.container_format = text(Some(value)),
-            "owner" => image.owner = text(Some(value)),
+            "name" => image.name = text(value),
+            "disk_format" => image.disk_format = text(value),
+            "container_format" => image.container_format = text(value),
+            "owner" => image.owner = text(value),
             "visibility" => {
                 let named = value.as_str().and_then(Visibility::parse);
                 image.visibility = named.unwrap_or(image.visibility);
             }
             "protected" => image.protected = value == &Value::Bool(true),
             "os_hidden" => image.os_hidden = value == &Value::Bool(true),
-            "tags" => {
-                image.tags = value
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|tag| text(Some(tag)))
-                    .collect()
-            }
+            "tags" => image.tags.extend(value.as_array().into_iter().flatten().filter_map(text)),
             "id" | "min_disk" | "min_ram" | "locations" => {}
-            key => image.properties.extend(text(Some(value)).map(|value| (key.to_owned(), value))),
+            key => image.properties.extend(text(value).map(|value| (key.to_owned(), value))),
         }
     }
     image
 }
 
-fn text(value: Option<&Value>) -> Option<String> {
-    value.and_then(Value::as_str).map(str::to_owned)
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
 }
 
 /// Refuses more `what` than the quota allows.

@@ -26,14 +26,14 @@ pub struct Fault {
     status: StatusCode,
     message: String,
     detail: Option<String>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Fault {
     /// A fault with the sentence that the client reads.
     #[must_use]
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), detail: None, headers: HeaderMap::new() }
+        Self { status, message: message.into(), detail: None, headers: Vec::new() }
     }
 
     /// 400: the request is wrong.
@@ -81,7 +81,7 @@ impl Fault {
     /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -107,7 +107,7 @@ impl Fault {
         };
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        response.headers_mut().extend(self.headers);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         response
     }

@@ -1,6 +1,6 @@
 //! A recording of one request to Glance and its answer, read from `tests/fixtures/transcripts`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -24,11 +24,11 @@ impl Recording {
     /// Reads the recording with this number.
     pub(super) fn read(number: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/transcripts");
-        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-        let is_it = |path: &std::path::PathBuf| {
-            path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{number}-"))
-        };
-        let text = std::fs::read_to_string(names.filter(is_it).next().unwrap()).unwrap();
+        let mut names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let prefix = format!("{number}-");
+        let is_it =
+            |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&prefix);
+        let text = std::fs::read_to_string(names.find(is_it).unwrap()).unwrap();
         let (_, text) = text.split_once("=== REQUEST\n").unwrap();
         let (request, response) = text.split_once("\n\n=== RESPONSE\n").unwrap();
         Self { request: request.to_owned(), response: Answer::parse(response) }
