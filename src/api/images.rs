@@ -44,7 +44,7 @@ pub(super) async fn show(app: &App, id: &str) -> Result<Response<Bytes>, Fault> 
 }
 
 /// Reads the record that a path names; what is no UUID names none.
-async fn find(app: &App, id: &str) -> Result<Image, Fault> {
+pub(super) async fn find(app: &App, id: &str) -> Result<Image, Fault> {
     let parsed = ImageId::parse(id).ok_or_else(|| Fault::no_image(id))?;
     Ok(app.repo.get(&parsed).await?)
 }
