@@ -3,6 +3,8 @@
 //! Metadata requests arrive whole at [`respond`]; the hot routes (`PUT` and `GET .../file`,
 //! `PUT .../stage`) never come here, `server` hands their connection to the data plane.
 
+pub mod admin;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
