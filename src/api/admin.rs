@@ -171,8 +171,8 @@ impl Page {
                     ("Slots in use", totals.slots.in_use.to_string()),
                     ("Slots resident", totals.slots.resident.to_string()),
                     ("Lanes", figures.lanes.clone()),
-                    ("Chunks queued", totals.lane_queue_chunks.to_string()),
-                    ("Hashed", mebibytes(totals.lane_bytes)),
+                    ("Chunks queued", totals.lanes.queued_chunks.to_string()),
+                    ("Hashed", mebibytes(totals.lanes.bytes)),
                 ],
             ),
         ]

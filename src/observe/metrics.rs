@@ -5,15 +5,16 @@
 //! a counter that appears late is wrong. A [`Metrics`] has its own registry; two servers in one
 //! process (tests) don't add to each other's figures.
 //!
-//! Gauges that others own (slots, lane queues) are read when somebody looks, through the closures
-//! given to [`Metrics::observe_slots`] and [`Metrics::observe_lane_queue`].
+//! What others count (slots, lanes) is read when somebody looks, through the closures
+//! given to [`Metrics::observe_slots`] and [`Metrics::observe_lanes`].
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -135,9 +136,18 @@ label! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotFigures {
     /// Slots that somebody holds.
-    pub in_use: i64,
+    pub in_use: usize,
     /// Slots that have memory, held or not.
-    pub resident: i64,
+    pub resident: usize,
+}
+
+/// Lanes, as they count themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneFigures {
+    /// Chunks that wait for or are inside a lane.
+    pub queued_chunks: usize,
+    /// Bytes hashed since the start.
+    pub bytes: u64,
 }
 
 /// Totals since the start, for people; scrapers read [`Metrics::render`].
@@ -155,10 +165,8 @@ pub struct Totals {
     pub downloads_sent: u64,
     /// Image bytes sent.
     pub download_bytes: u64,
-    /// Bytes that the lanes have hashed.
-    pub lane_bytes: u64,
-    /// Chunks that wait for or are inside a lane.
-    pub lane_queue_chunks: i64,
+    /// Lanes.
+    pub lanes: LaneFigures,
     /// Slots.
     pub slots: SlotFigures,
     /// Open client connections.
@@ -184,10 +192,12 @@ struct Shared {
     connections: IntGauge,
     slots_in_use: IntGauge,
     slots_resident: IntGauge,
-    slot_figures: Probe<SlotFigures>,
+    slots: Probe<SlotFigures>,
     lane_queue_chunks: IntGauge,
-    lane_queue: Probe<i64>,
     lane_bytes: IntCounter,
+    lanes: Probe<LaneFigures>,
+    /// Held from taking over others' figures until they are gathered.
+    scrape: Mutex<()>,
     ring_info: IntGaugeVec,
 }
 
@@ -227,10 +237,11 @@ impl Metrics {
             connections: declare.gauge("connections", "Open client connections."),
             slots_in_use: declare.gauge("slots_in_use", "Slots that somebody holds."),
             slots_resident: declare.gauge("slots_resident", "Slots that have memory, held or not."),
-            slot_figures: Probe::default(),
+            slots: Probe::default(),
             lane_queue_chunks: declare
                 .gauge("lane_queue_chunks", "Chunks that wait for or are inside a lane."),
-            lane_queue: Probe::default(),
+            lanes: Probe::default(),
+            scrape: Mutex::default(),
             lane_bytes: declare.counter("lane_bytes_total", "Bytes hashed."),
             ring_info: declare.labelled_gauge(
                 "ring_info",
@@ -282,11 +293,6 @@ impl Metrics {
         OpenConnection { _raised: Raised::new(&self.shared.connections) }
     }
 
-    /// Adds bytes that the lanes have hashed.
-    pub fn lane_bytes(&self, bytes: u64) {
-        self.shared.lane_bytes.inc_by(bytes);
-    }
-
     /// Says which engine moves body bytes and why; only the last word is shown.
     pub fn set_engine(&self, engine: Engine, reason: &str) {
         self.shared.ring_info.reset();
@@ -295,23 +301,18 @@ impl Metrics {
 
     /// Reads the slots through `figures` at every scrape. The first closure given stays.
     pub fn observe_slots(&self, figures: impl Fn() -> SlotFigures + Send + Sync + 'static) {
-        self.shared.slot_figures.set(figures);
+        self.shared.slots.set(figures);
     }
 
-    /// Reads the chunks queued for the lanes through `chunks` at every scrape. The first closure
-    /// given stays.
-    pub fn observe_lane_queue(&self, chunks: impl Fn() -> i64 + Send + Sync + 'static) {
-        self.shared.lane_queue.set(chunks);
+    /// Reads the lanes through `figures` at every scrape. The first closure given stays.
+    pub fn observe_lanes(&self, figures: impl Fn() -> LaneFigures + Send + Sync + 'static) {
+        self.shared.lanes.set(figures);
     }
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
-        let slots = self.shared.slot_figures.read();
-        self.shared.slots_in_use.set(slots.in_use);
-        self.shared.slots_resident.set(slots.resident);
-        self.shared.lane_queue_chunks.set(self.shared.lane_queue.read());
-        let families = self.shared.registry.gather();
+        let families = self.shared.gather();
         // Encoding into a String fails only for a family without a name, and none is declared.
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
@@ -329,12 +330,30 @@ impl Metrics {
             upload_bytes: shared.upload_bytes.get(),
             downloads_sent: shared.downloads[DownloadResult::Sent.index()].get(),
             download_bytes: shared.download_bytes.get(),
-            lane_bytes: shared.lane_bytes.get(),
-            lane_queue_chunks: shared.lane_queue.read(),
-            slots: shared.slot_figures.read(),
+            lanes: shared.lanes.read(),
+            slots: shared.slots.read(),
             connections: shared.connections.get(),
         }
     }
+}
+
+impl Shared {
+    /// Takes over the figures that others keep, then gathers everything; one scrape at a time,
+    /// because a counter is taken over by setting it back first.
+    fn gather(&self) -> Vec<MetricFamily> {
+        let _one_at_a_time = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slots, lanes) = (self.slots.read(), self.lanes.read());
+        self.slots_in_use.set(gauge(slots.in_use));
+        self.slots_resident.set(gauge(slots.resident));
+        self.lane_queue_chunks.set(gauge(lanes.queued_chunks));
+        self.lane_bytes.reset();
+        self.lane_bytes.inc_by(lanes.bytes);
+        self.registry.gather()
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl Default for Metrics {
@@ -447,7 +466,7 @@ fn opts(name: &str, help: &str) -> Opts {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
 
@@ -514,13 +533,17 @@ mod tests {
     fn observed_figures_are_read_at_every_scrape() {
         let metrics = Metrics::new();
         assert!(shows(&metrics, "glissade_slots_in_use 0"));
-        let queued = Arc::new(AtomicI64::new(3));
-        let seen = Arc::clone(&queued);
-        metrics.observe_lane_queue(move || seen.load(Ordering::Relaxed));
+        let hashed = Arc::new(AtomicU64::new(3));
+        let seen = Arc::clone(&hashed);
+        metrics.observe_lanes(move || LaneFigures {
+            queued_chunks: 2,
+            bytes: seen.load(Ordering::Relaxed),
+        });
         metrics.observe_slots(|| SlotFigures { in_use: 5, resident: 32 });
-        assert!(shows(&metrics, "glissade_lane_queue_chunks 3"));
-        queued.store(7, Ordering::Relaxed);
-        assert!(shows(&metrics, "glissade_lane_queue_chunks 7"));
+        assert!(shows(&metrics, "glissade_lane_bytes_total 3"));
+        hashed.store(7, Ordering::Relaxed);
+        assert!(shows(&metrics, "glissade_lane_bytes_total 7"));
+        assert!(shows(&metrics, "glissade_lane_queue_chunks 2"));
         assert!(shows(&metrics, "glissade_slots_in_use 5"));
         assert!(shows(&metrics, "glissade_slots_resident 32"));
     }
