@@ -63,6 +63,26 @@ pub const DRAIN_BYTES_MAX: u64 = 256 * KIB as u64;
 /// Time for transfers to finish after SIGTERM.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(60);
 
+/// Connections to the admin listener: a few scrapers and people. More wait in the backlog.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Time for one exchange on the admin listener, from accept to the last byte of the answer.
+/// Prometheus gives up after 10 s by default.
+pub const ADMIN_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause of a listener that can't accept, mostly for want of descriptors.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// `glissade bench`: silence on a socket after which a run is given up. A seal may sync gigabytes
+/// on a slow disk.
+pub const BENCH_SOCKET_TIMEOUT: Duration = Duration::from_secs(300);
+/// `glissade bench`: time for a child to say where it serves.
+pub const BENCH_START_TIMEOUT: Duration = Duration::from_secs(30);
+/// `glissade bench`: time for a child to end after SIGTERM, before SIGKILL.
+pub const BENCH_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// `glissade bench`: uploads at the same time, a thread of the client each.
+pub const BENCH_STREAMS_MAX: i64 = 1024;
+/// `glissade bench`: rounds of one run.
+pub const BENCH_ROUNDS_MAX: i64 = 100;
+
 /// How long the database waits for another process's lock before it reports it.
 pub const DB_LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Times a change is begun while the lock is held: 25 s in all, as Glance's 50 times 0.5 s.

@@ -4,20 +4,27 @@
 //! `PUT .../stage`) never come here, `server` hands their connection to the data plane.
 
 mod accept;
+pub mod admin;
 mod answer;
 mod check;
+mod data;
 mod fault;
+mod gate;
 mod health;
 mod images;
+mod outgoing;
 mod python;
+mod ranges;
 #[cfg(test)]
 mod replay;
 mod request_id;
 mod router;
 mod schema;
+pub mod server;
 mod stores;
 mod versions;
 mod view;
+mod wire;
 
 use std::sync::Arc;
 
@@ -27,7 +34,9 @@ use http::{Method, Request, Response, StatusCode};
 
 use crate::config::Settings;
 use crate::meta::Repo;
+use crate::observe::Metrics;
 use crate::store::Registry;
+use crate::upload::Uploads;
 
 pub use fault::Fault;
 pub use request_id::RequestId;
@@ -42,6 +51,10 @@ pub struct App {
     pub repo: Arc<dyn Repo>,
     /// Stores that clients may name.
     pub stores: Arc<Registry>,
+    /// The data plane.
+    pub uploads: Uploads,
+    /// Numbers for the operator.
+    pub metrics: Metrics,
 }
 
 /// Answers a request whose body has been read.

@@ -1,3 +1,4 @@
 //! Stub.
 
+pub mod bench;
 pub mod db;

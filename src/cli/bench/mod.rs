@@ -1,0 +1,113 @@
+//! `glissade bench`: what this machine and its disks can do, shown beside honest controls.
+//!
+//! `bench upload` starts the real server as a child, uploads to it over loopback and reports
+//! throughput, the server's CPU by kind of thread, and its memory. In the same run, round by
+//! round, the same client sends the same bytes to two controls: the serial loop of Glance (read
+//! 64 KiB, MD5, SHA-512, write) and a receiver that doesn't hash. Figures of different runs or
+//! machines don't compare; ratios within one run do.
+
+mod client;
+mod control;
+mod process;
+mod report;
+mod scratch;
+mod size;
+mod upload;
+mod usage;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use control::Control;
+pub use report::Report;
+pub use size::ByteSize;
+pub use upload::UploadBench;
+
+/// What is measured.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum BenchCommand {
+    /// Uploads to a server of this build, beside two controls
+    Upload(UploadBench),
+    /// A control that `bench upload` starts
+    #[command(hide = true)]
+    Control(Control),
+}
+
+impl BenchCommand {
+    /// Measures, and prints the report to standard output.
+    ///
+    /// # Errors
+    /// Whatever kept it from measuring; what it had started and made is gone by then.
+    pub fn run(&self) -> Result<(), BenchError> {
+        match self {
+            Self::Upload(bench) => {
+                let report = bench.run()?;
+                print!("{}", if bench.json { report.json() } else { report.to_string() });
+                Ok(())
+            }
+            Self::Control(control) => control.run(),
+        }
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The disk can't hold one round.
+    #[error(
+        "{dir} has {available} free and one round needs {needed}; \
+         pass a smaller --size or --streams, or another --dir"
+    )]
+    Space {
+        /// The directory of `--dir`.
+        dir: PathBuf,
+        /// Bytes of all streams, with what the server allocates ahead.
+        needed: ByteSize,
+        /// Free for this user.
+        available: ByteSize,
+    },
+    /// A child did not come up.
+    #[error("{name} did not start: {said}")]
+    Start {
+        /// `glissade` or a control.
+        name: &'static str,
+        /// The end of what it said on standard error.
+        said: String,
+    },
+    /// The server answered, but not with what a healthy one says.
+    #[error("{request} was answered with {status}: {said}; the server's log has the reason")]
+    Refused {
+        /// Method and path.
+        request: String,
+        /// HTTP status.
+        status: u16,
+        /// Body of the answer.
+        said: String,
+    },
+    /// A stored image is not what was sent. Its figures would be worthless.
+    #[error("{request} shows {found} where {expected} was sent; don't trust this build")]
+    Corrupt {
+        /// Method and path.
+        request: String,
+        /// Size and checksum sent.
+        expected: String,
+        /// Size and checksum shown.
+        found: String,
+    },
+    /// The operating system refused something.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done, to what.
+        context: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl BenchError {
+    /// For `map_err`: an operating system error with what was being done.
+    fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let context = context.into();
+        move |source| Self::Io { context, source }
+    }
+}

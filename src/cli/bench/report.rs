@@ -1,0 +1,393 @@
+//! From measurements to a report: medians over rounds, ratios within rounds.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::ByteSize;
+use super::client::Span;
+use super::usage::CpuSpent;
+
+const MIB: f64 = 1024.0 * 1024.0;
+const GIB: f64 = 1024.0 * MIB;
+
+/// What one turn of one subject gave.
+#[derive(Debug)]
+pub(super) struct Measured {
+    /// Bytes of each image.
+    pub(super) size: u64,
+    /// One for each stream.
+    pub(super) spans: Vec<Span>,
+    pub(super) cpu: CpuSpent,
+    /// Highest resident memory during the turn, in bytes.
+    pub(super) peak: u64,
+    /// Resident memory before the first request, in bytes.
+    pub(super) idle: u64,
+}
+
+impl Measured {
+    pub(super) fn figures(&self) -> Figures {
+        let seconds: Vec<f64> =
+            self.spans.iter().map(|span| (span.ended - span.begun).as_secs_f64()).collect();
+        let bytes = self.size as f64 * seconds.len() as f64;
+        let per_gib = |spent: Duration| ratio(spent.as_secs_f64(), bytes / GIB);
+        let cpu = &self.cpu;
+        Figures {
+            mib_per_sec: ratio(bytes / MIB, self.wall().as_secs_f64()),
+            slowest_to_mean: slowest_to_mean(&seconds),
+            cpu_total: per_gib(cpu.total),
+            cpu_lanes: per_gib(cpu.lanes),
+            cpu_above_lanes: per_gib(cpu.total - cpu.lanes),
+            cpu_engine: per_gib(cpu.engine),
+            cpu_control: per_gib(cpu.control),
+            cpu_exited: per_gib(cpu.exited),
+            peak_mib: self.peak as f64 / MIB,
+            above_idle_mib: self.peak.saturating_sub(self.idle) as f64 / MIB,
+        }
+    }
+
+    /// From the first byte of the first upload to the last answer.
+    fn wall(&self) -> Duration {
+        let begun = self.spans.iter().map(|span| span.begun).min();
+        let ended = self.spans.iter().map(|span| span.ended).max();
+        begun.zip(ended).map(|(begun, ended)| ended - begun).unwrap_or_default()
+    }
+}
+
+/// The slowest stream's rate, as a part of the mean of all rates: 1 when nobody is behind.
+fn slowest_to_mean(seconds: &[f64]) -> f64 {
+    let slowest = seconds.iter().copied().fold(0.0, f64::max);
+    let rates: f64 = seconds.iter().map(|seconds| ratio(1.0, *seconds)).sum();
+    ratio(ratio(1.0, slowest), rates / seconds.len() as f64)
+}
+
+/// 0 where there is nothing to divide by.
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+/// Figures of one turn, or their medians. CPU is the server's, in seconds for each GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    /// Of all streams together.
+    pub mib_per_sec: f64,
+    /// Rate of the slowest stream over the mean rate.
+    pub slowest_to_mean: f64,
+    /// User and system time of the whole process.
+    pub cpu_total: f64,
+    /// Of threads that hash.
+    pub cpu_lanes: f64,
+    /// The total less the lanes': what it costs to move bytes and to answer.
+    pub cpu_above_lanes: f64,
+    /// Of threads that move bytes, the ring's kernel workers included.
+    pub cpu_engine: f64,
+    /// Of all other living threads.
+    pub cpu_control: f64,
+    /// Of threads that ended during the turn.
+    pub cpu_exited: f64,
+    /// Highest resident memory.
+    pub peak_mib: f64,
+    /// The peak less what was resident before the first request.
+    pub above_idle_mib: f64,
+}
+
+/// A row of the table.
+type Row = (&'static str, fn(&Figures) -> f64);
+
+/// The rows of the table, in order; indented ones are parts of the one above.
+const ROWS: [Row; 10] = [
+    ("throughput, MiB/s", |figures| figures.mib_per_sec),
+    ("slowest stream / mean", |figures| figures.slowest_to_mean),
+    ("server CPU-s per GiB", |figures| figures.cpu_total),
+    ("  lanes", |figures| figures.cpu_lanes),
+    ("  above the lanes", |figures| figures.cpu_above_lanes),
+    ("    engine", |figures| figures.cpu_engine),
+    ("    control", |figures| figures.cpu_control),
+    ("    threads that ended", |figures| figures.cpu_exited),
+    ("peak memory, MiB", |figures| figures.peak_mib),
+    ("  above idle, MiB", |figures| figures.above_idle_mib),
+];
+
+impl Figures {
+    /// Each figure's own median.
+    fn median(rounds: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
+        Self {
+            mib_per_sec: of(|round| round.mib_per_sec),
+            slowest_to_mean: of(|round| round.slowest_to_mean),
+            cpu_total: of(|round| round.cpu_total),
+            cpu_lanes: of(|round| round.cpu_lanes),
+            cpu_above_lanes: of(|round| round.cpu_above_lanes),
+            cpu_engine: of(|round| round.cpu_engine),
+            cpu_control: of(|round| round.cpu_control),
+            cpu_exited: of(|round| round.cpu_exited),
+            peak_mib: of(|round| round.peak_mib),
+            above_idle_mib: of(|round| round.above_idle_mib),
+        }
+    }
+
+    /// For the progress line.
+    pub(super) fn in_short(&self) -> String {
+        format!("{:.0} MiB/s, {:.2} CPU-s/GiB", self.mib_per_sec, self.cpu_total)
+    }
+}
+
+/// The middle value, or the mean of the two middle ones; 0 of nothing.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+/// What was asked for, and what answered.
+#[derive(Clone, Debug, Serialize)]
+pub struct Setup {
+    /// Of this build.
+    pub version: &'static str,
+    /// The engine that the server chose, and why; `None` when it doesn't say.
+    pub engine: Option<String>,
+    /// Uploads at the same time.
+    pub streams: u32,
+    /// Of each image, in bytes.
+    pub size: ByteSize,
+    /// Whether the server had chunked bodies; the controls never have.
+    pub chunked: bool,
+    /// `[glissade] io_uring`.
+    pub io_uring: String,
+    /// `[glissade] durability`; the controls never sync.
+    pub durability: String,
+    /// Rounds.
+    pub rounds: u32,
+    /// `--dir`.
+    pub dir: PathBuf,
+}
+
+/// One subject's column.
+#[derive(Clone, Debug, Serialize)]
+pub struct Subject {
+    /// `glissade`, or a control.
+    pub name: &'static str,
+    /// Medians over the rounds.
+    pub median: Figures,
+    /// Round by round.
+    pub rounds: Vec<Figures>,
+}
+
+/// Ours over a control's: the median of the ratios of each round.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ratio {
+    /// Which control.
+    pub control: &'static str,
+    /// Above 1 is faster.
+    pub throughput: f64,
+    /// Below 1 is cheaper.
+    pub cpu: f64,
+}
+
+impl Ratio {
+    fn new(ours: &Subject, control: &Subject) -> Self {
+        let of = |figure: fn(&Figures) -> f64| {
+            let rounds = ours.rounds.iter().zip(&control.rounds);
+            median(rounds.map(|(ours, theirs)| ratio(figure(ours), figure(theirs))))
+        };
+        Self {
+            control: control.name,
+            throughput: of(|round| round.mib_per_sec),
+            cpu: of(|round| round.cpu_total),
+        }
+    }
+}
+
+/// A run's outcome; `Display` is a table for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    setup: Setup,
+    subjects: Vec<Subject>,
+    ratios: Vec<Ratio>,
+}
+
+impl Report {
+    /// From the rounds of each subject, ours first.
+    pub(super) fn new(
+        setup: Setup,
+        subjects: impl Iterator<Item = (&'static str, Vec<Figures>)>,
+    ) -> Self {
+        let subjects: Vec<Subject> = subjects
+            .map(|(name, rounds)| Subject { name, median: Figures::median(&rounds), rounds })
+            .collect();
+        let ratios = match subjects.split_first() {
+            Some((ours, controls)) => {
+                controls.iter().map(|control| Ratio::new(ours, control)).collect()
+            }
+            None => Vec::new(),
+        };
+        Self { setup, subjects, ratios }
+    }
+
+    /// What was asked for, and what answered.
+    #[must_use]
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Ours first, then the controls.
+    #[must_use]
+    pub fn subjects(&self) -> &[Subject] {
+        &self.subjects
+    }
+
+    /// Ours over each control's.
+    #[must_use]
+    pub fn ratios(&self) -> &[Ratio] {
+        &self.ratios
+    }
+
+    /// The report with every round, as one JSON document.
+    #[must_use]
+    pub fn json(&self) -> String {
+        // Only maps with keys that are no strings can fail, and there are none.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text + "\n"
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, streams, size, io_uring, durability, rounds, .. } = self;
+        let framing = if self.chunked { "chunked" } else { "Content-Length" };
+        let engine = self.engine.as_deref().unwrap_or("not told");
+        writeln!(
+            f,
+            "glissade {version}: {streams} x {size}, {framing}, to {}",
+            self.dir.display()
+        )?;
+        writeln!(f, "durability {durability}, io_uring {io_uring}, engine {engine}")?;
+        writeln!(f, "medians of {rounds} rounds, interleaved")
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.setup)?;
+        let cells = |f: &mut fmt::Formatter<'_>, label: &str, cells: &[String]| {
+            write!(f, "{label:<26}")?;
+            cells.iter().try_for_each(|cell| write!(f, "{cell:>11}"))?;
+            writeln!(f)
+        };
+        let names: Vec<String> = self.subjects.iter().map(|subject| subject.name.into()).collect();
+        cells(f, "", &names)?;
+        for (label, figure) in ROWS {
+            let row = self.subjects.iter().map(|subject| format!("{:.2}", figure(&subject.median)));
+            cells(f, label, &row.collect::<Vec<_>>())?;
+        }
+        writeln!(f)?;
+        for Ratio { control, throughput, cpu } in &self.ratios {
+            writeln!(f, "glissade / {control}: throughput {throughput:.2}, CPU {cpu:.2}")?;
+        }
+        f.write_str(LEGEND)
+    }
+}
+
+const LEGEND: &str = "
+serial: Glance's loop without Python: read 64 KiB, MD5, SHA-512, write; a thread each
+plain:  read 256 KiB, write; no hash
+The controls have Content-Length bodies and never sync. Nobody is charged for the kernel's own
+write-back threads, so buffered writes look cheaper than they are.
+";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Streams that all begin together and take so many seconds each, of 1 GiB each.
+    fn measured(seconds: &[u64], lanes: u64, total: u64) -> Measured {
+        let begun = Instant::now();
+        let span = |&seconds| Span { begun, ended: begun + Duration::from_secs(seconds) };
+        let (lanes, total) = (Duration::from_secs(lanes), Duration::from_secs(total));
+        let cpu = CpuSpent { total, lanes, engine: total - lanes, ..CpuSpent::default() };
+        let spans = seconds.iter().map(span).collect();
+        Measured { size: 1 << 30, spans, cpu, peak: 50 << 20, idle: 20 << 20 }
+    }
+
+    fn setup() -> Setup {
+        Setup {
+            version: "0.1.0",
+            engine: Some("ring (probed)".into()),
+            streams: 2,
+            size: ByteSize(1 << 30),
+            chunked: false,
+            io_uring: "auto".into(),
+            durability: "full".into(),
+            rounds: 3,
+            dir: "data".into(),
+        }
+    }
+
+    fn close(found: f64, expected: f64) -> bool {
+        (found - expected).abs() < 1e-9
+    }
+
+    #[test]
+    fn figures_are_per_gibibyte_and_per_wall_second() {
+        let figures = measured(&[2, 4], 1, 3).figures();
+        assert!(close(figures.mib_per_sec, 512.0), "{figures:?}");
+        assert!(close(figures.cpu_total, 1.5) && close(figures.cpu_lanes, 0.5), "{figures:?}");
+        assert!(close(figures.cpu_above_lanes, 1.0) && close(figures.cpu_engine, 1.0));
+        assert!(close(figures.above_idle_mib, 30.0) && close(figures.peak_mib, 50.0));
+        // Rates are 1/2 and 1/4, their mean 3/8, and the slowest is 2/3 of it.
+        assert!(close(figures.slowest_to_mean, 2.0 / 3.0), "{figures:?}");
+    }
+
+    #[test]
+    fn equal_streams_leave_nobody_behind() {
+        assert!(close(measured(&[3, 3, 3], 0, 1).figures().slowest_to_mean, 1.0));
+    }
+
+    #[test]
+    fn medians() {
+        assert!(close(median([3.0, 1.0, 2.0].into_iter()), 2.0));
+        assert!(close(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5));
+        assert!(close(median([7.0].into_iter()), 7.0));
+        assert!(close(median(std::iter::empty()), 0.0));
+    }
+
+    /// Rounds drift by a factor of ten; the ratio doesn't, as it is taken within each.
+    #[test]
+    fn ratios_are_paired_by_round() {
+        let ours = [1, 10, 10].map(|seconds| measured(&[seconds], 0, 1).figures());
+        let theirs = [2, 20, 20].map(|seconds| measured(&[seconds], 0, 4).figures());
+        let subjects = [("glissade", ours.to_vec()), ("serial", theirs.to_vec())];
+        let report = Report::new(setup(), subjects.into_iter());
+        let [ratio] = report.ratios() else { panic!("{report:?}") };
+        assert_eq!(ratio.control, "serial");
+        assert!(close(ratio.throughput, 2.0) && close(ratio.cpu, 0.25), "{ratio:?}");
+    }
+
+    #[test]
+    fn the_table_and_the_json_show_every_subject() {
+        let figures = vec![measured(&[2, 4], 1, 3).figures()];
+        let subjects = ["glissade", "serial", "plain"].map(|name| (name, figures.clone()));
+        let report = Report::new(setup(), subjects.into_iter());
+        let table = report.to_string();
+        assert!(
+            table.contains("throughput, MiB/s              512.00     512.00     512.00\n"),
+            "{table}"
+        );
+        assert!(table.contains("2 x 1 GiB, Content-Length, to data\n"), "{table}");
+        assert!(table.contains("glissade / plain: throughput 1.00, CPU 1.00\n"), "{table}");
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["subjects"][1]["name"], "serial");
+        assert_eq!(json["subjects"][0]["rounds"][0]["cpu_total"], 1.5);
+        assert_eq!(json["setup"]["size"], 1_u64 << 30);
+    }
+}

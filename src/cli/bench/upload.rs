@@ -1,0 +1,268 @@
+//! `glissade bench upload`: rounds of uploads to the server and to the controls.
+//!
+//! Every round asks each subject in turn, odd rounds in reverse order, and starts with a quiet
+//! disk; ratios are taken within a round, so what drifts (heat, neighbours, a filling disk)
+//! drifts for all. Only one subject is busy at a time, and its data is gone before the next.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::client::{Framing, Payload, Uploads, exchange};
+use super::control::Kind;
+use super::process::{ADMIN, Launch, SERVING, Server};
+use super::report::{Figures, Measured, Report, Setup};
+use super::scratch::Scratch;
+use super::usage::{CpuSample, Memory, forget_peak};
+use super::{BenchError, ByteSize};
+use crate::limits::{ALLOCATE_AHEAD_BYTES, BENCH_ROUNDS_MAX, BENCH_STREAMS_MAX, MIB};
+use crate::observe;
+
+/// Arguments of `glissade bench upload`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct UploadBench {
+    /// Uploads at the same time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=BENCH_STREAMS_MAX))]
+    pub streams: u32,
+    /// Size of each image, like 64MiB
+    #[arg(long, default_value = "1GiB")]
+    pub size: ByteSize,
+    /// Where the images go: a directory on the disk to be measured
+    #[arg(long, default_value = "glissade-data/bench")]
+    pub dir: PathBuf,
+    /// Send chunked bodies of unknown size, as python-glanceclient does
+    #[arg(long)]
+    pub chunked: bool,
+    /// The server's option of that name
+    #[arg(long, default_value = "auto", value_parser = ["auto", "required", "off"])]
+    pub io_uring: String,
+    /// The server's option of that name
+    #[arg(long, default_value = "full", value_parser = ["full", "none"])]
+    pub durability: String,
+    /// Rounds; the report has their medians
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=BENCH_ROUNDS_MAX))]
+    pub rounds: u32,
+    /// Print the report as JSON, with every round
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl UploadBench {
+    /// Measures; progress goes to standard error.
+    ///
+    /// # Errors
+    /// Whatever kept it from measuring. The children are stopped and the directory of the run is
+    /// removed in every case, save when this process is killed.
+    pub fn run(&self) -> Result<Report, BenchError> {
+        let scratch = Scratch::make(&self.dir)?;
+        scratch.require(self.needed())?;
+        let payload = Payload::new(self.size);
+        let mut subjects = self.start(scratch.path())?;
+        for round in 0..self.rounds {
+            for subject in turns(round, &mut subjects) {
+                scratch.settle()?;
+                let figures = self.measure(subject, &payload)?.figures();
+                let (name, of) = (subject.name, self.rounds);
+                eprintln!("round {} of {of}: {name}: {}", round + 1, figures.in_short());
+                subject.rounds.push(figures);
+            }
+        }
+        Ok(self.report(subjects))
+    }
+
+    /// Bytes of one subject's turn; sizes unknown to the server cost what it allocates ahead.
+    fn needed(&self) -> ByteSize {
+        let ahead = if self.chunked { ALLOCATE_AHEAD_BYTES } else { MIB as u64 };
+        ByteSize(self.size.0.saturating_add(ahead).saturating_mul(u64::from(self.streams)))
+    }
+
+    /// Ours first, then the controls.
+    fn start(&self, dir: &Path) -> Result<Vec<Subject>, BenchError> {
+        let serial = start_control(Kind::Serial, dir)?;
+        let plain = start_control(Kind::Plain, dir)?;
+        Ok(vec![self.start_server(dir)?, serial, plain])
+    }
+
+    fn start_server(&self, dir: &Path) -> Result<Subject, BenchError> {
+        let conf = dir.join("glissade.conf");
+        fs::write(&conf, self.configuration(dir))
+            .map_err(BenchError::io("writing glissade.conf"))?;
+        let server = Server::start(&Launch {
+            name: "glissade",
+            arguments: &["serve", "--config-file", &conf.to_string_lossy()],
+            announces: &[SERVING, ADMIN],
+            dir,
+        })?;
+        let framing = if self.chunked { Framing::Chunked } else { Framing::Length };
+        Ok(Subject { name: "glissade", server, framing, hashes: true, rounds: Vec::new() })
+    }
+
+    /// What an operator would write for one file store, with everything in `dir`.
+    fn configuration(&self, dir: &Path) -> String {
+        let dir = dir.to_string_lossy().replace('$', "$$");
+        let Self { io_uring, durability, .. } = self;
+        format!(
+            "[DEFAULT]\n\
+             bind_host = 127.0.0.1\n\
+             bind_port = 0\n\
+             enabled_backends = bench:file\n\
+             [glance_store]\n\
+             default_backend = bench\n\
+             [bench]\n\
+             filesystem_store_datadir = {dir}/images\n\
+             [os_glance_staging_store]\n\
+             filesystem_store_datadir = {dir}/staging\n\
+             [os_glance_tasks_store]\n\
+             filesystem_store_datadir = {dir}/tasks\n\
+             [database]\n\
+             connection = sqlite:///{dir}/glissade.sqlite\n\
+             [glissade]\n\
+             admin_listen = 127.0.0.1:0\n\
+             io_uring = {io_uring}\n\
+             durability = {durability}\n"
+        )
+    }
+
+    /// One subject's turn: creates, uploads, verifies and deletes; only the upload is measured.
+    fn measure(&self, subject: &Subject, payload: &Payload) -> Result<Measured, BenchError> {
+        let Subject { server, framing, hashes, .. } = subject;
+        let uploads = Uploads::create(server.addresses[0], payload, *framing, self.streams)?;
+        let sample =
+            || CpuSample::of(server.pid()).map_err(BenchError::io("reading a child's CPU time"));
+        forget_peak(server.pid());
+        let before = sample()?;
+        let spans = uploads.send()?;
+        let cpu = sample()?.since(&before);
+        let memory =
+            Memory::of(server.pid()).map_err(BenchError::io("reading a child's memory"))?;
+        uploads.verify(*hashes)?;
+        uploads.delete()?;
+        let (size, peak, idle) = (self.size.0, memory.peak, server.idle);
+        Ok(Measured { size, spans, cpu, peak, idle })
+    }
+
+    fn report(&self, subjects: Vec<Subject>) -> Report {
+        let setup = Setup {
+            version: observe::VERSION,
+            engine: engine(&subjects[0].server),
+            streams: self.streams,
+            size: self.size,
+            chunked: self.chunked,
+            io_uring: self.io_uring.clone(),
+            durability: self.durability.clone(),
+            rounds: self.rounds,
+            dir: self.dir.clone(),
+        };
+        Report::new(setup, subjects.into_iter().map(|subject| (subject.name, subject.rounds)))
+    }
+}
+
+/// One of those who are measured.
+#[derive(Debug)]
+struct Subject {
+    name: &'static str,
+    server: Server,
+    framing: Framing,
+    hashes: bool,
+    rounds: Vec<Figures>,
+}
+
+fn start_control(kind: Kind, dir: &Path) -> Result<Subject, BenchError> {
+    let name = kind.name();
+    let images = dir.join(name);
+    fs::create_dir(&images).map_err(BenchError::io("making a control's directory"))?;
+    let server = Server::start(&Launch {
+        name,
+        arguments: &["bench", "control", name, "--dir", &images.to_string_lossy()],
+        announces: &[SERVING],
+        dir,
+    })?;
+    let (framing, hashes) = (Framing::Length, kind.hashes());
+    Ok(Subject { name, server, framing, hashes, rounds: Vec::new() })
+}
+
+/// Everybody once, backwards in odd rounds.
+fn turns<T>(round: u32, subjects: &mut [T]) -> Vec<&mut T> {
+    let mut order: Vec<&mut T> = subjects.iter_mut().collect();
+    if !round.is_multiple_of(2) {
+        order.reverse();
+    }
+    order
+}
+
+/// The engine that the server runs, with its reason, as its metrics tell it.
+fn engine(server: &Server) -> Option<String> {
+    let admin = server.addresses.get(1)?;
+    engine_of(&exchange(*admin, "GET /metrics", "").ok()?.body)
+}
+
+fn engine_of(metrics: &str) -> Option<String> {
+    let labels = metrics.lines().find_map(|line| line.strip_prefix("glissade_ring_info{"))?;
+    let (engine, reason) = labels.strip_prefix("engine=\"")?.split_once("\",reason=\"")?;
+    Some(format!("{engine} ({})", reason.strip_suffix("\"} 1")?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::observe::Metrics;
+    use crate::observe::metrics::Engine;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: UploadBench,
+    }
+
+    fn parse(line: &str) -> Result<UploadBench, clap::Error> {
+        Line::try_parse_from(format!("bench {line}").split_whitespace()).map(|line| line.bench)
+    }
+
+    #[test]
+    fn the_defaults_are_one_upload_of_a_gibibyte() {
+        let bench = parse("").unwrap();
+        assert_eq!((bench.streams, bench.size, bench.rounds), (1, ByteSize(1 << 30), 3));
+        assert_eq!((&*bench.io_uring, &*bench.durability), ("auto", "full"));
+    }
+
+    #[test]
+    fn options_out_of_range_are_refused() {
+        assert_eq!(parse("--streams 8 --size 64MiB --chunked").unwrap().size, ByteSize(64 << 20));
+        for line in ["--streams 0", "--size 1GB", "--rounds 0", "--io-uring on", "--durability no"]
+        {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn space_is_asked_for_every_stream_and_what_is_allocated_ahead() {
+        let needed = |line| parse(line).unwrap().needed().0;
+        assert_eq!(needed("--streams 2 --size 64MiB"), 2 * (65 << 20));
+        assert_eq!(needed("--streams 2 --size 64MiB --chunked"), 2 * (320 << 20));
+        assert_eq!(needed("--streams 9 --size 16777215TiB"), u64::MAX);
+    }
+
+    #[test]
+    fn the_configuration_names_the_options_and_escapes_the_directory() {
+        let conf = parse("--io-uring off --durability none").unwrap();
+        let conf = conf.configuration(Path::new("/mnt/a$b"));
+        assert!(conf.contains("\nio_uring = off\ndurability = none\n"), "{conf}");
+        assert!(conf.contains("\nconnection = sqlite:////mnt/a$$b/glissade.sqlite\n"), "{conf}");
+    }
+
+    #[test]
+    fn odd_rounds_go_backwards() {
+        assert_eq!(turns(0, &mut [1, 2, 3]), [&1, &2, &3]);
+        assert_eq!(turns(1, &mut [1, 2, 3]), [&3, &2, &1]);
+    }
+
+    #[test]
+    fn the_engine_is_read_from_the_metrics_as_they_are_rendered() {
+        let metrics = Metrics::new();
+        assert_eq!(engine_of(&metrics.render()), None);
+        metrics.set_engine(Engine::Threads, "io_uring = off");
+        assert_eq!(engine_of(&metrics.render()).unwrap(), "threads (io_uring = off)");
+    }
+}

@@ -1,0 +1,198 @@
+//! What a child has used, from `/proc`: CPU by kind of thread, and memory.
+
+use std::collections::HashMap;
+use std::time::Duration;
+use std::{fs, io};
+
+/// What a thread is for, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Hashes.
+    Lanes,
+    /// Moves bytes, the ring's kernel workers included.
+    Engine,
+    /// Everything else.
+    Control,
+}
+
+impl Role {
+    fn of(name: &str) -> Self {
+        match name {
+            lane if lane.starts_with("lane") => Self::Lanes,
+            engine if engine.starts_with("engine") || engine.starts_with("iou-wrk") => Self::Engine,
+            _ => Self::Control,
+        }
+    }
+}
+
+/// CPU time of a process so far.
+#[derive(Debug)]
+pub(super) struct CpuSample {
+    /// By thread id. Exact, but a thread that ends takes its figure along.
+    threads: HashMap<u32, (Role, Duration)>,
+    /// Of all threads that ever were, in clock ticks.
+    process: Duration,
+}
+
+/// CPU time between two samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CpuSpent {
+    pub(super) total: Duration,
+    pub(super) lanes: Duration,
+    pub(super) engine: Duration,
+    pub(super) control: Duration,
+    /// Of threads that ended in between, whatever they were for.
+    pub(super) exited: Duration,
+}
+
+impl CpuSample {
+    pub(super) fn of(pid: u32) -> io::Result<Self> {
+        let mut threads = HashMap::new();
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?;
+            let Some(id) = task.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            if let Some(found) = thread(&format!("/proc/{pid}/task/{id}")) {
+                threads.insert(id, found);
+            }
+        }
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let process = cpu_of_stat(&stat).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { threads, process })
+    }
+
+    /// What was spent since `earlier`.
+    pub(super) fn since(&self, earlier: &Self) -> CpuSpent {
+        let mut spent = CpuSpent::default();
+        for (id, &(role, now)) in &self.threads {
+            let before = earlier.threads.get(id).map_or(Duration::ZERO, |&(_, before)| before);
+            *match role {
+                Role::Lanes => &mut spent.lanes,
+                Role::Engine => &mut spent.engine,
+                Role::Control => &mut spent.control,
+            } += now.saturating_sub(before);
+        }
+        let living = spent.lanes + spent.engine + spent.control;
+        // Ticks are coarser than the threads' nanoseconds, so the total may come out just below.
+        spent.total = self.process.saturating_sub(earlier.process).max(living);
+        spent.exited = spent.total - living;
+        spent
+    }
+}
+
+/// Role and CPU time of the thread at `path`; `None` when it has ended meanwhile.
+fn thread(path: &str) -> Option<(Role, Duration)> {
+    let name = fs::read_to_string(format!("{path}/comm")).ok()?;
+    let exact = fs::read_to_string(format!("{path}/schedstat")).ok();
+    let spent = exact
+        .and_then(|text| text.split_whitespace().next()?.parse().ok())
+        .map(Duration::from_nanos)
+        .or_else(|| cpu_of_stat(&fs::read_to_string(format!("{path}/stat")).ok()?))?;
+    Some((Role::of(name.trim()), spent))
+}
+
+/// utime + stime of a `stat` file. The name, which may hold spaces and parentheses, ends at the
+/// last parenthesis; they are the 12th and 13th fields after it.
+fn cpu_of_stat(stat: &str) -> Option<Duration> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    let ticks = times.next()?.ok()? + times.next()?.ok()?;
+    Some(Duration::from_nanos(ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second())))
+}
+
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    pub(super) resident: u64,
+    /// Highest `resident` since the start or since [`forget_peak`].
+    pub(super) peak: u64,
+}
+
+impl Memory {
+    pub(super) fn of(pid: u32) -> io::Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        memory_of_status(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+fn memory_of_status(status: &str) -> Option<Memory> {
+    let bytes = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    Some(Memory { resident: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
+}
+
+/// Starts the peak anew. Where the kernel refuses, the peak stays that of the child's whole life,
+/// which can only make us look worse.
+pub(super) fn forget_peak(pid: u32) {
+    let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn sample(process_ms: u64, threads: &[(u32, &str, u64)]) -> CpuSample {
+        let threads = threads
+            .iter()
+            .map(|&(id, name, ms)| (id, (Role::of(name), Duration::from_millis(ms))))
+            .collect();
+        CpuSample { threads, process: Duration::from_millis(process_ms) }
+    }
+
+    #[test]
+    fn cpu_is_split_by_the_threads_names() {
+        let before = sample(100, &[(1, "glissade", 40), (2, "lane-0", 60)]);
+        let after = sample(
+            700,
+            &[(1, "glissade", 50), (2, "lane-0", 360), (3, "engine-0", 100), (4, "iou-wrk-7", 90)],
+        );
+        let spent = after.since(&before);
+        assert_eq!(spent.lanes, Duration::from_millis(300));
+        assert_eq!(spent.engine, Duration::from_millis(190));
+        assert_eq!(spent.control, Duration::from_millis(10));
+        assert_eq!(spent.total, Duration::from_millis(600));
+        assert_eq!(spent.exited, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn coarse_ticks_never_make_a_negative_remainder() {
+        let spent = sample(10, &[(1, "lane-0", 14)]).since(&sample(0, &[]));
+        assert_eq!((spent.total, spent.exited), (Duration::from_millis(14), Duration::ZERO));
+    }
+
+    #[test]
+    fn a_stat_line_is_read_past_a_hostile_name() {
+        let stat = "42 (a) b (c) R 1 1 1 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 3 0 1 2 3";
+        let ticks = rustix::param::clock_ticks_per_second();
+        assert_eq!(cpu_of_stat(stat), Some(Duration::from_nanos(300 * (1_000_000_000 / ticks))));
+        assert_eq!(cpu_of_stat("42 (short) R 1"), None);
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        let memory = memory_of_status(status).unwrap();
+        assert_eq!((memory.resident, memory.peak), (1 << 20, 2 << 20));
+        assert_eq!(memory_of_status("VmRSS: 5 kB\n"), None);
+    }
+
+    /// Burns CPU on this very thread until the kernel has charged some of it.
+    #[test]
+    fn our_own_process_can_be_sampled() {
+        let pid = std::process::id();
+        let before = CpuSample::of(pid).unwrap();
+        let spent = loop {
+            let spent = CpuSample::of(pid).unwrap().since(&before);
+            if spent.total > Duration::from_millis(20) {
+                break spent;
+            }
+        };
+        assert!(spent.control > Duration::ZERO, "{spent:?}");
+        assert!(Memory::of(pid).unwrap().peak > 1 << 20);
+    }
+}
