@@ -92,6 +92,13 @@ pub const DB_LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// How long a request waits for a free connection to the database.
 pub const DB_CONNECTION_WAIT: Duration = Duration::from_secs(30);
 
+/// Time for the janitor to undo what a drain has cut; the rest is found at the next start.
+pub const JANITOR_GRACE: Duration = Duration::from_secs(10);
+/// Blocking threads: without io_uring one for each upload, else a few for disks and downloads.
+pub const BLOCKING_THREADS_MAX: usize = 1024;
+/// Connections of scrapers that wait to be accepted.
+pub const ADMIN_BACKLOG: u32 = 64;
+
 /// Bytes handed to one `sendfile` call.
 pub const SENDFILE_BYTES: usize = MIB;
 /// Bytes sent on one visit to a blocking thread before others get their turn.

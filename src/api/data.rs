@@ -8,9 +8,9 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Response;
 use http::header::{CONTENT_TYPE, EXPECT};
 use http::request::Parts;
-use http::{Response, StatusCode};
 use tokio::net::TcpStream;
 use tracing::Instrument;
 
@@ -22,8 +22,10 @@ use super::wire::{self, After};
 use super::{App, accept, answer};
 use crate::image::ImageId;
 use crate::limits::DRAIN_BYTES_MAX;
-use crate::observe::{self, UploadResult};
-use crate::store::SizeHint;
+use crate::meta::MetaError;
+use crate::observe;
+use crate::observe::metrics::UploadResult;
+use crate::store::{SizeHint, StoreErrorKind};
 use crate::upload::{self, Finished, Framing, Prepared, Rest, UploadError};
 
 /// The connection after a request, with what was received beyond it; `None` when it is closed.
@@ -60,7 +62,7 @@ pub(super) async fn serve(
         }
         (overlong, route) => {
             let fault = overlong.unwrap_or_else(|| match route {
-                Ok(_) => super::not_yet("PUT /v2/images/{image_id}/stage"),
+                Ok(_) => super::not_yet(&exchange.head.method, "images/{image_id}/stage"),
                 Err(unrouted) => unrouted.into_fault(&exchange.head.method),
             });
             exchange.refuse(stream, fault, rest_of(framing, &prefix)).await
@@ -193,9 +195,9 @@ impl Exchange<'_> {
         rest: Rest,
     ) -> Kept {
         self.request_id.stamp(&mut response);
-        let unread = rest.unread.filter(|left| {
-            *left == 0 || (*left <= DRAIN_BYTES_MAX && !self.expects_continue())
-        });
+        let unread = rest
+            .unread
+            .filter(|left| *left == 0 || (*left <= DRAIN_BYTES_MAX && !self.expects_continue()));
         let after = match unread {
             Some(_) => wire::wanted_after(self.head.version, &self.head.headers),
             None => After::Close,
@@ -229,64 +231,11 @@ fn result_of(error: &UploadError) -> UploadResult {
     match error {
         UploadError::ClientGone { .. } => UploadResult::ClientGone,
         UploadError::TooSlow { .. } => UploadResult::TooSlow,
-        error if Fault::status_of(error).is_server_error() => UploadResult::Failed,
+        UploadError::Meta(MetaError::Database(_))
+        | UploadError::LanesGone(_)
+        | UploadError::EngineGone
+        | UploadError::Handover(_) => UploadResult::Failed,
+        UploadError::Store(error) if error.kind() != StoreErrorKind::Exists => UploadResult::Failed,
         _ => UploadResult::Refused,
-    }
-}
-
-/// The statuses of the data plane's faults, in the table's terms.
-pub(super) fn upload_fault(error: UploadError) -> Fault {
-    use StatusCode as S;
-    match error {
-        UploadError::UnknownStore(id) => {
-            Fault::bad_request(format!("Store for identifier {id} not found"))
-        }
-        UploadError::AddDisabled { .. } => Fault::new(
-            S::GONE,
-            "Error in store configuration. Adding images to store is disabled.",
-        ),
-        UploadError::WrongState { actual, wanted } => Fault::new(
-            S::CONFLICT,
-            format!("Image status transition from {actual} to {wanted} is not allowed"),
-        ),
-        UploadError::FormatsMissing(names) => Fault::bad_request(format!(
-            "Properties {} must be set prior to saving data.",
-            names.join(", ")
-        )),
-        UploadError::TooLarge { .. } => Fault::new(
-            S::PAYLOAD_TOO_LARGE,
-            "The incoming image is too large: The provided image is too large.",
-        ),
-        UploadError::SizeShort { expected, got } => {
-            Fault::bad_request(format!("Size mismatch: expected {expected} bytes, got {got} bytes"))
-        }
-        UploadError::SizeExceeded { expected, got } => {
-            Fault::bad_request(format!("Size exceeds: expected {expected} bytes, got {got} bytes"))
-        }
-        UploadError::Mismatch(mismatch) => Fault::bad_request(format!(
-            "The data does not match the image: {mismatch}. Upload the data it was made for."
-        )),
-        UploadError::ClientGone { received } => Fault::bad_request(format!(
-            "The body ended after {received} bytes. Send it whole."
-        )),
-        UploadError::TooSlow { received } => Fault::new(
-            S::REQUEST_TIMEOUT,
-            format!("The body came too slowly: {received} bytes were received. Try again."),
-        ),
-        UploadError::BadFraming(what) => {
-            Fault::bad_request(format!("The chunked body is malformed: {what}."))
-        }
-        UploadError::DeletedMeanwhile(id) => Fault::new(
-            S::GONE,
-            format!(
-                "Image {id} could not be found after upload. The image may have been deleted \
-                 during the upload, cleaning up the chunks uploaded."
-            ),
-        ),
-        UploadError::Store(error) => error.into(),
-        UploadError::Meta(error) => error.into(),
-        UploadError::LanesGone(_) | UploadError::EngineGone | UploadError::Handover(_) => {
-            Fault::new(S::SERVICE_UNAVAILABLE, "The server is shutting down. Try again.")
-        }
     }
 }

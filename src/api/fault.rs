@@ -15,6 +15,7 @@ use super::accept::{self, Media};
 use super::python;
 use crate::meta::MetaError;
 use crate::store::{StoreError, StoreErrorKind};
+use crate::upload::UploadError;
 
 /// What Glance says of every failure that is its own.
 const INTERNAL: &str =
@@ -63,6 +64,21 @@ impl Fault {
             Ok(allow) => fault.with_header(ALLOW, allow),
             Err(_) => fault,
         }
+    }
+
+    /// 410: the store takes no data.
+    fn add_disabled() -> Self {
+        let message = "Error in store configuration. Adding images to store is disabled.";
+        Self::new(StatusCode::GONE, message)
+    }
+
+    /// 415: a body of a type that the route does not take (`DU-01`), in WebOb's words.
+    #[must_use]
+    pub fn unsupported_media_type(content_type: Option<&str>) -> Self {
+        let shown = content_type.unwrap_or("${CONTENT_TYPE}");
+        let message = format!("The request media type {shown} is not supported by this server.");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+            .with_detail(format!("Invalid content type {}", content_type.unwrap_or("None")))
     }
 
     /// 500: nothing the client could do about it.
@@ -149,7 +165,7 @@ impl Fault {
 fn title(status: StatusCode) -> &'static str {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
-        StatusCode::RANGE_NOT_SATISFIABLE => "Requested Range Not Satisfiable",
+        StatusCode::RANGE_NOT_SATISFIABLE => "Request Range Not Satisfiable",
         other => other.canonical_reason().unwrap_or("Unknown"),
     }
 }
@@ -206,7 +222,63 @@ impl From<MetaError> for Fault {
                 Self::bad_request(format!("No image found with ID {marker}"))
             }
             MetaError::Database(_) => unavailable(&error, "The image database"),
-            MetaError::Schema { .. } | MetaError::Corrupt { .. } => internal(&error),
+            MetaError::Schema { .. } | MetaError::Corrupt { .. } | MetaError::Open { .. } => {
+                internal(&error)
+            }
+        }
+    }
+}
+
+impl From<UploadError> for Fault {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::UnknownStore(id) => {
+                Self::bad_request(format!("Store for identifier {id} not found"))
+            }
+            UploadError::AddDisabled { .. } => Self::add_disabled(),
+            UploadError::WrongState { actual, wanted } => Self::new(
+                StatusCode::CONFLICT,
+                format!("Image status transition from {actual} to {wanted} is not allowed"),
+            ),
+            UploadError::FormatsMissing(names) => Self::bad_request(format!(
+                "Properties {} must be set prior to saving data.",
+                names.join(", ")
+            )),
+            UploadError::TooLarge { .. } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "The incoming image is too large: The provided image is too large.",
+            ),
+            UploadError::SizeShort { expected, got } => Self::bad_request(format!(
+                "Size mismatch: expected {expected} bytes, got {got} bytes"
+            )),
+            UploadError::SizeExceeded { expected, got } => Self::bad_request(format!(
+                "Size exceeds: expected {expected} bytes, got {got} bytes"
+            )),
+            UploadError::Mismatch(mismatch) => Self::bad_request(format!(
+                "The data is not what the image promises ({mismatch}). Upload the data it names."
+            )),
+            UploadError::ClientGone { received } => {
+                Self::bad_request(format!("The body ended after {received} bytes. Send all of it."))
+            }
+            UploadError::TooSlow { received } => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("The body came too slowly: {received} bytes so far. Try again."),
+            ),
+            UploadError::BadFraming(what) => {
+                Self::bad_request(format!("The chunked body is malformed: {what}."))
+            }
+            UploadError::DeletedMeanwhile(id) => Self::new(
+                StatusCode::GONE,
+                format!(
+                    "Image {id} could not be found after upload. The image may have been deleted \
+                     during the upload, cleaning up the chunks uploaded."
+                ),
+            ),
+            UploadError::Store(error) => error.into(),
+            UploadError::Meta(error) => error.into(),
+            UploadError::LanesGone(_) | UploadError::EngineGone | UploadError::Handover(_) => {
+                unavailable(&error, "The data plane")
+            }
         }
     }
 }
@@ -234,10 +306,7 @@ impl From<StoreError> for Fault {
             StoreErrorKind::InUse => {
                 Self::new(StatusCode::CONFLICT, "The image data is in use and can't be removed")
             }
-            StoreErrorKind::AddDisabled => Self::new(
-                StatusCode::GONE,
-                "Error in store configuration. Adding images to store is disabled.",
-            ),
+            StoreErrorKind::AddDisabled => Self::add_disabled(),
             StoreErrorKind::Unavailable => unavailable(&error, "The image store"),
             StoreErrorKind::BadLocation | StoreErrorKind::Io => internal(&error),
         }
@@ -289,7 +358,7 @@ mod tests {
     fn pr_08_titles_are_those_of_webob() {
         let title = |status| Fault::new(status, "x").status_line();
         assert_eq!(title(StatusCode::PAYLOAD_TOO_LARGE), "413 Request Entity Too Large");
-        assert_eq!(title(StatusCode::RANGE_NOT_SATISFIABLE), "416 Requested Range Not Satisfiable");
+        assert_eq!(title(StatusCode::RANGE_NOT_SATISFIABLE), "416 Request Range Not Satisfiable");
         assert_eq!(title(StatusCode::NOT_FOUND), "404 Not Found");
     }
 

@@ -117,7 +117,11 @@ enum State {
 impl HeadGate {
     /// A gate on a stream of which `input` has been read.
     pub(super) fn new(stream: TcpStream, input: BytesMut) -> Self {
-        let notes = Notes { heads: VecDeque::new(), waiting_since: Some(Instant::now()), is_serving: false };
+        let notes = Notes {
+            heads: VecDeque::new(),
+            waiting_since: Some(Instant::now()),
+            is_serving: false,
+        };
         let shared = Arc::new(Shared { inner: Mutex::new(notes) });
         Self { stream, input, output: BytesMut::new(), state: State::Head, shared }
     }
@@ -254,10 +258,11 @@ impl Read for HeadGate {
             if gate.give(&mut cursor) {
                 return Poll::Ready(Ok(()));
             }
-            match gate.state {
-                State::Hold => return Poll::Pending,
-                State::Head if gate.look_for_head() => continue,
-                _ => {}
+            if matches!(gate.state, State::Hold) {
+                return Poll::Pending;
+            }
+            if matches!(gate.state, State::Head) && gate.look_for_head() {
+                continue;
             }
             if gate.input.is_empty() {
                 gate.input = BytesMut::new(); // an idle connection keeps no memory
@@ -321,9 +326,7 @@ fn examine(input: &[u8]) -> Examined {
         .zip(request.path)
         .is_some_and(|(method, path)| router::is_hot(&method, path));
     match framing(request.headers, request.version) {
-        Err(reason) => {
-            Examined::Head { len, note: HeadNote::Ambiguous(reason), framing: None }
-        }
+        Err(reason) => Examined::Head { len, note: HeadNote::Ambiguous(reason), framing: None },
         Ok(framing) if is_hot => {
             let note = HeadNote::Hot(framing.unwrap_or(Framing::Length(0)));
             Examined::Head { len, note, framing }

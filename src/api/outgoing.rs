@@ -13,7 +13,7 @@ use super::wire::{self, After};
 use super::{App, answer};
 use crate::download::{self, Outgoing, Pace, SendError};
 use crate::image::{Image, ImageId, Location};
-use crate::observe::DownloadResult;
+use crate::observe::metrics::DownloadResult;
 use crate::store::{Source, StoreError, StoreErrorKind};
 use crate::upload::Rest;
 
@@ -21,12 +21,7 @@ use crate::upload::Rest;
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 /// Serves the data of an image.
-pub(super) async fn get(
-    exchange: Exchange<'_>,
-    stream: TcpStream,
-    id: &str,
-    rest: Rest,
-) -> Kept {
+pub(super) async fn get(exchange: Exchange<'_>, stream: TcpStream, id: &str, rest: Rest) -> Kept {
     if !rest.is_read() {
         let fault = Fault::bad_request("A body is not expected with this request.");
         return exchange.refuse(stream, fault, rest).await;
@@ -167,12 +162,12 @@ fn note_broken(app: &App, image: &Image, error: &SendError) {
     let result = match error {
         SendError::Short { .. } => {
             tracing::error!(image_id = %image.id, %error, "the stored data is damaged");
-            DownloadResult::Short
+            DownloadResult::Failed
         }
         SendError::TooSlow => DownloadResult::TooSlow,
         SendError::Io(_) => DownloadResult::ClientGone,
     };
-    if result != DownloadResult::Short {
+    if result != DownloadResult::Failed {
         tracing::info!(image_id = %image.id, %error, "a download broke off");
     }
     app.metrics.download_ended(result);

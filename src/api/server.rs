@@ -112,7 +112,10 @@ async fn serve_by_hyper(
     let cell = HandoverCell::default();
     let service = service_fn({
         let (app, shared, cell) = (Arc::clone(app), Arc::clone(&shared), Arc::clone(&cell));
-        move |request| serve_request(Arc::clone(&app), Arc::clone(&shared), Arc::clone(&cell), request)
+        move |request| {
+            // Boxed, so that the connection can be moved and taken apart.
+            Box::pin(serve_request(app.clone(), shared.clone(), cell.clone(), request))
+        }
     });
     let mut builder = http1::Builder::new();
     builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX).half_close(false);
@@ -178,7 +181,9 @@ async fn close(gate: HeadGate) {
 /// When to look again whether the client has sent a head; `None` when its time is up.
 fn due(shared: &Shared, head_timeout: Duration) -> Option<Instant> {
     match shared.waiting_since() {
-        Some(since) => Some(Instant::from_std(since) + head_timeout).filter(|due| *due > Instant::now()),
+        Some(since) => {
+            Some(Instant::from_std(since) + head_timeout).filter(|due| *due > Instant::now())
+        }
         None => Some(Instant::now() + head_timeout),
     }
 }
@@ -219,7 +224,9 @@ async fn serve_cold(app: &App, request: Request<Incoming>) -> Response<Bytes> {
     let headers = head.headers.clone();
     let reading = Limited::new(body, JSON_BYTES_MAX).collect();
     let refused = match tokio::time::timeout(app.settings.glissade.head_timeout, reading).await {
-        Ok(Ok(body)) => return super::respond(app, Request::from_parts(head, body.to_bytes())).await,
+        Ok(Ok(body)) => {
+            return super::respond(app, Request::from_parts(head, body.to_bytes())).await;
+        }
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Fault::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("The request body is larger than {JSON_BYTES_MAX} bytes."),

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{SLOT_ALIGN_BYTES, SLOT_BYTES};
+use crate::observe::metrics::SlotFigures;
 use mapping::Mapping;
 
 /// All slots of the process.
@@ -53,17 +54,6 @@ struct FreeList {
     indices: BinaryHeap<Reverse<usize>>,
     /// Slots from here on have not been touched since they were last given back to the kernel.
     touched: usize,
-}
-
-/// How much of the arena is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotFigures {
-    /// Slots that somebody holds.
-    pub in_use: usize,
-    /// Slots whose memory may be resident.
-    pub resident: usize,
-    /// All slots.
-    pub total: usize,
 }
 
 impl Arena {
@@ -94,11 +84,7 @@ impl Arena {
     #[must_use]
     pub fn figures(&self) -> SlotFigures {
         let free = self.0.lock();
-        SlotFigures {
-            in_use: self.0.slots - free.indices.len(),
-            resident: free.touched,
-            total: self.0.slots,
-        }
+        SlotFigures { in_use: self.0.slots - free.indices.len(), resident: free.touched }
     }
 
     /// The warm slots, for registration with a ring: slot `i` is buffer `i`.
@@ -317,8 +303,8 @@ mod tests {
         for _ in 0..8 {
             held.push(share.take().await);
         }
-        assert_eq!(arena.figures(), SlotFigures { in_use: 8, resident: 8, total: 8 });
+        assert_eq!(arena.figures(), SlotFigures { in_use: 8, resident: 8 });
         drop(held);
-        assert_eq!(arena.figures(), SlotFigures { in_use: 0, resident: 2, total: 8 });
+        assert_eq!(arena.figures(), SlotFigures { in_use: 0, resident: 2 });
     }
 }

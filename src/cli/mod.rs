@@ -1,4 +1,5 @@
-//! Stub.
+//! The commands: `serve` and what an operator does beside it.
 
 pub mod bench;
 pub mod db;
+pub mod serve;

@@ -76,7 +76,7 @@ pub async fn send(
 ) -> Result<(), SendError> {
     let Outgoing { file, mut offset, len: mut left } = outgoing;
     let file = Arc::new(file);
-    let socket = Arc::new(rustix::io::dup(stream)?);
+    let socket = Arc::new(rustix::io::dup(stream).map_err(io::Error::from)?);
     while left > 0 {
         let (file, socket) = (Arc::clone(&file), Arc::clone(&socket));
         let share = left.min(SENDFILE_TURN_BYTES as u64);
@@ -96,12 +96,7 @@ pub async fn send(
 }
 
 /// Pushes bytes until they are gone, the socket is full or the file ends.
-fn push(
-    socket: &impl std::os::fd::AsFd,
-    file: &File,
-    offset: u64,
-    share: u64,
-) -> io::Result<Turn> {
+fn push(socket: &impl std::os::fd::AsFd, file: &File, offset: u64, share: u64) -> io::Result<Turn> {
     let (mut at, mut gone) = (offset, 0);
     while gone < share {
         let count = usize::try_from(share - gone).unwrap_or(usize::MAX).min(SENDFILE_BYTES);

@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::buffer::Frozen;
 use crate::image::{Digests, HashAlgo};
 use crate::limits::LANE_DEPTH;
+use crate::observe::metrics::LaneFigures;
 
 use kernel::Digest;
 use strand::{Fed, Strand};
@@ -35,15 +36,6 @@ use worker::Pool;
 /// Every hash worker of the process. Dropping the last handle stops them.
 #[derive(Clone, Debug)]
 pub struct Lanes(Arc<Pool>);
-
-/// What the lanes are doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneFigures {
-    /// Chunks that wait for a lane or are inside one.
-    pub queued_chunks: usize,
-    /// Bytes hashed since the start, counted once for all strands of a stream.
-    pub bytes: u64,
-}
 
 /// The hash workers ended while a stream was open: the process is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

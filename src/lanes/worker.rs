@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::LaneFigures;
 use super::kernel::{self, BATCH_MAX};
 use super::strand::{Next, Strand};
+use crate::observe::metrics::LaneFigures;
 
 /// The run queue with its counters. The workers hold the queue only; when the last handle or
 /// stream lets go of the pool, they end.

@@ -14,6 +14,11 @@ use tokio::task::JoinSet;
 use super::{CLAIM_PROPERTY, Commit, ListQuery, MetaError, Repo};
 use crate::image::{Digests, HashAlgo, Image, ImageId, Location, LocationStatus, Status};
 
+/// A claim of the server `node`.
+const TOKEN: &str = "node/5f0e7d5e-6f0b-4a44-9a2c-0d4f8a6f3b01";
+/// A claim of the server `other`.
+const OTHER_TOKEN: &str = "other/5f0e7d5e-6f0b-4a44-9a2c-0d4f8a6f3b02";
+
 /// Runs the suite. `open` opens the database of a name, empty at first; opening a name twice opens
 /// the same database.
 pub(super) async fn run_all(open: impl AsyncFn(&'static str) -> Arc<dyn Repo>) {
@@ -36,7 +41,7 @@ pub(super) async fn run_all(open: impl AsyncFn(&'static str) -> Arc<dyn Repo>) {
     let image = queued();
     let before = open("reopened").await;
     before.create(&image).await.unwrap();
-    before.claim(&image.id, "node").await.unwrap();
+    before.claim(&image.id, TOKEN).await.unwrap();
     drop(before);
     claims_are_known_after_a_restart(open("reopened").await, &image.id).await;
 }
@@ -68,15 +73,15 @@ async fn created(repo: &dyn Repo) -> ImageId {
     image.id
 }
 
-async fn claimed(repo: &dyn Repo, node_id: &str) -> ImageId {
+async fn claimed(repo: &dyn Repo, token: &str) -> ImageId {
     let id = created(repo).await;
-    repo.claim(&id, node_id).await.unwrap();
+    repo.claim(&id, token).await.unwrap();
     id
 }
 
 async fn active(repo: &dyn Repo) -> Image {
-    let id = claimed(repo, "node").await;
-    repo.commit(&id, "node", &commit_of(&id)).await.unwrap()
+    let id = claimed(repo, TOKEN).await;
+    repo.commit(&id, TOKEN, &commit_of(&id)).await.unwrap()
 }
 
 async fn status(repo: &dyn Repo, id: &ImageId) -> Status {
@@ -144,10 +149,10 @@ async fn an_id_is_taken_for_good(repo: Arc<dyn Repo>) {
 async fn what_is_not_there_is_not_found(repo: Arc<dyn Repo>) {
     let id = ImageId::random();
     assert!(is_not_found(&repo.get(&id).await));
-    assert!(is_not_found(&repo.claim(&id, "node").await));
-    assert!(is_not_found(&repo.commit(&id, "node", &commit_of(&id)).await));
+    assert!(is_not_found(&repo.claim(&id, TOKEN).await));
+    assert!(is_not_found(&repo.commit(&id, TOKEN, &commit_of(&id)).await));
     assert!(is_not_found(&repo.delete(&id, false).await));
-    repo.restore(&id, "node").await.unwrap();
+    repo.restore(&id, TOKEN).await.unwrap();
     repo.forget_location(1).await.unwrap();
     assert!(repo.unfinished_deletes().await.unwrap().is_empty());
     assert!(repo.claimed_by("node").await.unwrap().is_empty());
@@ -237,13 +242,13 @@ async fn of_racing_claims_one_wins(repo: Arc<dyn Repo>) {
     let id = created(&*repo).await;
     let mut racers = JoinSet::new();
     for n in 0..40 {
-        let (repo, id, node_id) = (repo.clone(), id.clone(), format!("node-{n}"));
-        racers.spawn(async move { (repo.claim(&id, &node_id).await, node_id) });
+        let (repo, id, token) = (repo.clone(), id.clone(), format!("node-{n}"));
+        racers.spawn(async move { (repo.claim(&id, &token).await, token) });
     }
     let mut winners = Vec::new();
     while let Some(raced) = racers.join_next().await {
         match raced.unwrap() {
-            (Ok(()), node_id) => winners.push(node_id),
+            (Ok(()), token) => winners.push(token),
             (Err(MetaError::Conflict { actual, wanted, .. }), _) => {
                 assert_eq!((actual, wanted), (Status::Saving, Status::Queued));
             }
@@ -258,9 +263,9 @@ async fn of_racing_claims_one_wins(repo: Arc<dyn Repo>) {
 }
 
 async fn a_commit_makes_the_image_active(repo: Arc<dyn Repo>) {
-    let id = claimed(&*repo, "node").await;
+    let id = claimed(&*repo, TOKEN).await;
     let commit = commit_of(&id);
-    let image = repo.commit(&id, "node", &commit).await.unwrap();
+    let image = repo.commit(&id, TOKEN, &commit).await.unwrap();
     assert_eq!(image, repo.get(&id).await.unwrap());
     assert_eq!(image.status, Status::Active);
     assert_eq!((image.size, image.virtual_size), (Some(3 << 40), Some(4 << 40)));
@@ -272,16 +277,16 @@ async fn a_commit_makes_the_image_active(repo: Arc<dyn Repo>) {
     assert_eq!((&location.url, location.store_id()), (&commit.location.url, Some("fast")));
     assert!(location.id.is_some());
 
-    let again = repo.commit(&id, "node", &commit).await.unwrap_err();
+    let again = repo.commit(&id, TOKEN, &commit).await.unwrap_err();
     assert!(matches!(again, MetaError::Conflict { actual: Status::Active, .. }), "{again}");
     assert_eq!(repo.get(&id).await.unwrap(), image);
-    repo.restore(&id, "node").await.unwrap();
+    repo.restore(&id, TOKEN).await.unwrap();
     assert_eq!(repo.get(&id).await.unwrap(), image, "nothing to restore");
 }
 
 async fn a_commit_without_the_claim_changes_nothing(repo: Arc<dyn Repo>) {
     let unclaimed = created(&*repo).await;
-    let error = repo.commit(&unclaimed, "node", &commit_of(&unclaimed)).await.unwrap_err();
+    let error = repo.commit(&unclaimed, TOKEN, &commit_of(&unclaimed)).await.unwrap_err();
     assert!(matches!(error, MetaError::Conflict { actual: Status::Queued, .. }), "{error}");
 
     let id = claimed(&*repo, "slow").await;
@@ -371,11 +376,11 @@ async fn every_status_can_be_deleted(repo: Arc<dyn Repo>) {
 async fn claims_are_known_after_a_restart(repo: Arc<dyn Repo>, id: &ImageId) {
     let ours = repo.claimed_by("node").await.unwrap();
     assert_eq!(ours, [repo.get(id).await.unwrap()]);
-    let theirs = claimed(&*repo, "other").await;
+    let theirs = claimed(&*repo, OTHER_TOKEN).await;
     assert_eq!(ids(&repo.claimed_by("node").await.unwrap()), std::slice::from_ref(id));
     assert_eq!(ids(&repo.claimed_by("other").await.unwrap()), std::slice::from_ref(&theirs));
 
-    repo.restore(id, "node").await.unwrap();
+    repo.restore(id, TOKEN).await.unwrap();
     assert!(repo.claimed_by("node").await.unwrap().is_empty());
     repo.delete(&theirs, false).await.unwrap();
     assert!(repo.claimed_by("other").await.unwrap().is_empty());
@@ -406,9 +411,9 @@ async fn many_writers_get_their_turn(repo: Arc<dyn Repo>) {
 /// Drops a commit at its nth wake-up for every n, and looks at what is left each time.
 async fn a_dropped_change_is_whole_or_absent(repo: Arc<dyn Repo>) {
     for polls in 0.. {
-        let id = claimed(&*repo, "node").await;
+        let id = claimed(&*repo, TOKEN).await;
         let commit = commit_of(&id);
-        let finished = first_polls(polls, repo.commit(&id, "node", &commit)).await.is_some();
+        let finished = first_polls(polls, repo.commit(&id, TOKEN, &commit)).await.is_some();
         let image = repo.get(&id).await.unwrap();
         let is_claimed = image.properties.contains_key(CLAIM_PROPERTY);
         match image.status {

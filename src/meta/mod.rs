@@ -24,6 +24,13 @@ pub use sqlite::SqliteRepo;
 /// same transaction as the status, so that after a crash the server finds what it had claimed.
 pub const CLAIM_PROPERTY: &str = "os_glance_upload_host";
 
+/// A new token for one claim by the server `node_id`: `node_id/uuid`. The UUID tells it from any
+/// other claim of the same image, even by the same server.
+#[must_use]
+pub fn claim_token(node_id: &str) -> String {
+    format!("{node_id}/{}", uuid::Uuid::new_v4())
+}
+
 /// Why a record could not be read or changed; each kind is something a caller can act on.
 #[derive(Debug, thiserror::Error)]
 pub enum MetaError {
@@ -129,25 +136,21 @@ pub trait Repo: Send + Sync + fmt::Debug {
     /// are whole, as from [`Repo::get`].
     async fn list(&self, query: &ListQuery) -> Result<Vec<Image>, MetaError>;
 
-    /// `queued -> saving` for the server `node_id`, which [`CLAIM_PROPERTY`] records in the same
-    /// transaction. [`MetaError::Conflict`] for the loser of a race.
-    async fn claim(&self, id: &ImageId, node_id: &str) -> Result<(), MetaError>;
+    /// `queued -> saving` for the upload that `token` names (see [`claim_token`]), which
+    /// [`CLAIM_PROPERTY`] records in the same transaction. [`MetaError::Conflict`] for the loser
+    /// of a race.
+    async fn claim(&self, id: &ImageId, token: &str) -> Result<(), MetaError>;
 
-    /// `saving -> active` with location, size and digests, dropping the claim of `node_id`, in
-    /// one transaction. [`MetaError::NotFound`] when the image was deleted meanwhile,
-    /// [`MetaError::Conflict`] when it is not `saving` or another server has claimed it since.
-    async fn commit(
-        &self,
-        id: &ImageId,
-        node_id: &str,
-        commit: &Commit,
-    ) -> Result<Image, MetaError>;
+    /// `saving -> active` with location, size and digests, dropping the claim, in one
+    /// transaction. [`MetaError::NotFound`] when the image was deleted meanwhile,
+    /// [`MetaError::Conflict`] when it is not `saving` under this token.
+    async fn commit(&self, id: &ImageId, token: &str, commit: &Commit) -> Result<Image, MetaError>;
 
-    /// `saving -> queued`, clearing size and virtual size and dropping the claim of `node_id`.
-    /// Succeeds without effect when the image is gone or no longer claimed by `node_id`.
-    async fn restore(&self, id: &ImageId, node_id: &str) -> Result<(), MetaError>;
+    /// `saving -> queued`, clearing size and virtual size and dropping the claim. Succeeds without
+    /// effect when the image is gone or not claimed under this token.
+    async fn restore(&self, id: &ImageId, token: &str) -> Result<(), MetaError>;
 
-    /// Images in `saving` that `node_id` claimed: at start, what a crash left behind.
+    /// Images in `saving` whose claims the server `node_id` made: at start, what a crash left.
     async fn claimed_by(&self, node_id: &str) -> Result<Vec<Image>, MetaError>;
 
     /// Soft-deletes record, properties, tags, members and locations (`DW-01`), from any live

@@ -128,24 +128,19 @@ impl Repo for SqliteRepo {
         whole(&mut tx, &rows).await
     }
 
-    async fn claim(&self, id: &ImageId, node_id: &str) -> Result<(), MetaError> {
+    async fn claim(&self, id: &ImageId, token: &str) -> Result<(), MetaError> {
         let mut tx = self.begin().await?;
         let now = row::now();
         step(&mut tx, id, Status::Queued, Status::Saving, &now).await?;
-        put_property(&mut tx, id, CLAIM_PROPERTY, node_id, &now).await?;
+        put_property(&mut tx, id, CLAIM_PROPERTY, token, &now).await?;
         Ok(tx.commit().await?)
     }
 
-    async fn commit(
-        &self,
-        id: &ImageId,
-        node_id: &str,
-        commit: &Commit,
-    ) -> Result<Image, MetaError> {
+    async fn commit(&self, id: &ImageId, token: &str, commit: &Commit) -> Result<Image, MetaError> {
         let mut tx = self.begin().await?;
         let now = row::now();
         step(&mut tx, id, Status::Saving, Status::Active, &now).await?;
-        if !release(&mut tx, id, node_id).await? {
+        if !release(&mut tx, id, token).await? {
             let saving = Status::Saving;
             return Err(MetaError::Conflict { id: id.clone(), actual: saving, wanted: saving });
         }
@@ -156,9 +151,9 @@ impl Repo for SqliteRepo {
         Ok(image)
     }
 
-    async fn restore(&self, id: &ImageId, node_id: &str) -> Result<(), MetaError> {
+    async fn restore(&self, id: &ImageId, token: &str) -> Result<(), MetaError> {
         let mut tx = self.begin().await?;
-        if !release(&mut tx, id, node_id).await? {
+        if !release(&mut tx, id, token).await? {
             return Ok(());
         }
         match step(&mut tx, id, Status::Saving, Status::Queued, &row::now()).await {
@@ -517,7 +512,7 @@ mod tests {
             let repo = repos[n % 2].clone();
             tasks.spawn(async move {
                 let image = queued(&repo).await;
-                repo.claim(&image.id, "node").await.unwrap();
+                repo.claim(&image.id, "node/5f0e7d5e-6f0b-4a44-9a2c-0d4f8a6f3b01").await.unwrap();
                 repo.delete(&image.id, false).await.unwrap();
             });
         }

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use crate::image::{ImageId, Location, Status};
-use crate::meta::{MetaError, Repo};
+use crate::meta::{MetaError, Repo, claim_token};
 use crate::store::Store;
 
 use super::error::UploadError;
@@ -40,7 +40,7 @@ impl Claim {
         // Armed before the record changes: should the future be dropped while the database works,
         // the janitor restores a claim that may or may not have been made. The token is this
         // upload's own, so that can't undo somebody else's.
-        let token = format!("{node_id}/{}", uuid::Uuid::new_v4());
+        let token = claim_token(node_id);
         let chore = Chore { id: id.clone(), token: token.clone(), sealed: None };
         let claim = Self { chore: Some(chore), token, janitor: janitor.clone() };
         match repo.claim(id, &claim.token).await {

@@ -30,7 +30,8 @@ use crate::config::Settings;
 use crate::image::{Expected, HashAlgo, Image, ImageId, Status};
 use crate::lanes::Lanes;
 use crate::meta::{Commit, MetaError, Repo};
-use crate::observe::{Metrics, Stage};
+use crate::observe::Metrics;
+use crate::observe::metrics::Stage;
 use crate::ring::Engines;
 use crate::store::{Draft, Registry, SizeHint, Store};
 
@@ -41,7 +42,7 @@ use progress::{Progress, Verdict};
 use source::SocketBody;
 
 pub use error::UploadError;
-pub use janitor::{Janitor, JanitorHandle};
+pub use janitor::{Janitor, JanitorHandle, sweep};
 pub use source::{Framing, Rest};
 
 /// Everything an upload needs; one for the process.
@@ -286,13 +287,11 @@ fn check_state(image: &Image) -> Result<(), UploadError> {
     if !image.status.may_become(Status::Saving) {
         return Err(UploadError::WrongState { actual: image.status, wanted: Status::Saving });
     }
-    let missing: Vec<&'static str> = [
-        ("disk_format", &image.disk_format),
-        ("container_format", &image.container_format),
-    ]
-    .into_iter()
-    .filter_map(|(name, format)| format.is_none().then_some(name))
-    .collect();
+    let missing: Vec<&'static str> =
+        [("disk_format", &image.disk_format), ("container_format", &image.container_format)]
+            .into_iter()
+            .filter_map(|(name, format)| format.is_none().then_some(name))
+            .collect();
     if missing.is_empty() { Ok(()) } else { Err(UploadError::FormatsMissing(missing)) }
 }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 use crate::buffer::{Frozen, Share};
 use crate::image::{Digests, Expected, Location};
 use crate::lanes::Stream;
-use crate::observe::{Metrics, Stage};
+use crate::observe::Metrics;
+use crate::observe::metrics::Stage;
 use crate::store::{Draft, SizeHint, Store};
 
 use super::claim::Claim;
@@ -82,7 +83,7 @@ impl Pouring {
         self.check(self.source.announced().unwrap_or(0))?;
         while let Some(chunk) = self.source.next(&self.share).await? {
             size += chunk.len() as u64;
-            self.metrics.received(chunk.len() as u64);
+            self.metrics.upload_bytes(chunk.len() as u64);
             self.check(size)?;
             self.feed(chunk).await?;
         }

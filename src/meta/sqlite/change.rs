@@ -144,12 +144,12 @@ pub(super) async fn insert_location(
     Ok(())
 }
 
-/// Drops the claim of `node_id` and tells whether it was there. The row goes for good, as
+/// Drops the claim of `token` and tells whether it was there. The row goes for good, as
 /// Glance's own locks do (`DW-03`).
 pub(super) async fn release(
     conn: &mut SqliteConnection,
     id: &ImageId,
-    node_id: &str,
+    token: &str,
 ) -> Result<bool, sqlx::Error> {
     let released = query(
         "DELETE FROM image_properties
@@ -157,7 +157,7 @@ pub(super) async fn release(
     )
     .bind(id.as_str())
     .bind(CLAIM_PROPERTY)
-    .bind(node_id)
+    .bind(token)
     .execute(conn)
     .await?;
     Ok(released.rows_affected() > 0)

@@ -69,7 +69,7 @@ pub(super) async fn page(
         .await
 }
 
-/// Rows of `images` that `node_id` is filling.
+/// Rows of `images` that `node_id` is filling: their claims are tokens `node_id/uuid`.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     node_id: &str,
@@ -77,7 +77,9 @@ pub(super) async fn claimed(
     query(
         "SELECT images.* FROM images JOIN image_properties AS claim ON claim.image_id = images.id
          WHERE images.status = 'saving' AND images.deleted = 0
-           AND claim.name = ?1 AND claim.value = ?2 AND claim.deleted = 0",
+           AND claim.name = ?1 AND claim.deleted = 0
+           AND substr(claim.value, 1, length(?2) + 1) = ?2 || '/'
+           AND length(claim.value) = length(?2) + 37",
     )
     .bind(CLAIM_PROPERTY)
     .bind(node_id)

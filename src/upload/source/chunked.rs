@@ -40,11 +40,18 @@ pub struct ChunkedDecoder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// In the digits of a size; how many there were.
-    Size { value: u64, digits: u8 },
+    Size {
+        value: u64,
+        digits: u8,
+    },
     /// Behind the size, up to CR.
-    Extension { value: u64 },
+    Extension {
+        value: u64,
+    },
     /// LF of the size line is due.
-    SizeLf { value: u64 },
+    SizeLf {
+        value: u64,
+    },
     /// Bytes of data left.
     Data(u64),
     DataCr,
@@ -138,8 +145,9 @@ impl ChunkedDecoder {
                 self.line_len = 0;
                 Ok(if value == 0 { State::Trailer } else { State::Data(value) })
             }
-            State::DataCr => expect(byte, b'\r', "chunk data without CR LF after it")
-                .map(|()| State::DataLf),
+            State::DataCr => {
+                expect(byte, b'\r', "chunk data without CR LF after it").map(|()| State::DataLf)
+            }
             State::DataLf => {
                 expect(byte, b'\n', "chunk data without CR LF after it")?;
                 self.line_len = 0;
@@ -154,9 +162,7 @@ impl ChunkedDecoder {
             State::TrailerLf => {
                 expect(byte, b'\n', "a trailer line without LF").map(|()| State::Trailer)
             }
-            State::EndLf => {
-                expect(byte, b'\n', "the last line without LF").map(|()| State::Done)
-            }
+            State::EndLf => expect(byte, b'\n', "the last line without LF").map(|()| State::Done),
             // Not framing; `decode` does not come here with them.
             state @ (State::Data(_) | State::Done) => Ok(state),
         }

@@ -167,7 +167,10 @@ impl SocketBody {
     }
 
     /// Fills a slot with decoded bytes, up to a whole number of pages unless the body ends.
-    async fn fill_by_chunks(&mut self, share: &Share) -> Result<Option<(Slot, usize)>, SourceError> {
+    async fn fill_by_chunks(
+        &mut self,
+        share: &Share,
+    ) -> Result<Option<(Slot, usize)>, SourceError> {
         if self.is_done() && self.carry_is_empty() {
             return Ok(None);
         }

@@ -1,0 +1,252 @@
+//! `glissade serve`: settings -> log -> records -> stores -> data plane -> listen -> drain.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::api::admin::{self, StatusFigures};
+use crate::api::{App, server};
+use crate::buffer::Arena;
+use crate::config::{self, ConfigError, Settings, Sources};
+use crate::lanes::Lanes;
+use crate::limits::SLOTS_WARM;
+use crate::meta::{MetaError, Repo, SqliteRepo};
+use crate::observe::log::{self, LogError};
+use crate::observe::metrics::Engine;
+use crate::observe::{Metrics, VERSION};
+use crate::ring::{EngineKind, Engines, RingRefused};
+use crate::store::{OpenError, Registry};
+use crate::upload::{Janitor, Uploads, sweep};
+
+/// Where the configuration is and what the command line overrides.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ConfigArgs {
+    /// An oslo.config file such as /etc/glance/glance-api.conf; may be given again, later ones win
+    #[arg(long = "config-file", value_name = "FILE")]
+    config_files: Vec<PathBuf>,
+    /// A directory of *.conf files, read in order of their names; may be given again
+    #[arg(long = "config-dir", value_name = "DIR")]
+    config_dirs: Vec<PathBuf>,
+    /// Where records and images live when there is no configuration [default: ./glissade-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address to serve on, such as 127.0.0.1:9292; port 0 takes any free one
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Address for metrics and the status page [default: 127.0.0.1:9293]
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin_listen: Option<SocketAddr>,
+}
+
+/// Why the server did not start or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Logging can't be set up.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The database can't be used.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// A store can't be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// io_uring is required and refused.
+    #[error(transparent)]
+    Ring(#[from] RingRefused),
+    /// An address can't be listened on.
+    #[error(
+        "listening on {address}: {source}; stop what holds it, or choose another with {option}"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The option that moves it.
+        option: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The process can't get what it needs.
+    #[error("{what}: {source}")]
+    Process {
+        /// What was needed.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl ConfigArgs {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn load(&self) -> Result<Settings, ConfigError> {
+        config::load(&Sources {
+            config_files: self.config_files.clone(),
+            config_dirs: self.config_dirs.clone(),
+            data_dir: self.data_dir.clone(),
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+        })
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`ServeError`], before the first connection is taken.
+pub async fn run(args: &ConfigArgs) -> Result<(), ServeError> {
+    let settings = Arc::new(args.load()?);
+    log::init(&settings.log)?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let repo: Arc<dyn Repo> =
+        Arc::new(SqliteRepo::open(&settings.database, settings.glissade.durability).await?);
+    let stores = Arc::new(Registry::open(&settings)?);
+    // The socket also says that no other process of this node is alive, which the sweep needs.
+    let listener = listen(settings.listen, settings.backlog, "--listen or bind_host, bind_port")?;
+    sweep(&*repo, &stores, &settings.glissade.node_id).await?;
+    let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo));
+    let janitor = tokio::spawn(janitor.run());
+    let app = Arc::new(wire(settings, repo, stores, janitor_handle)?);
+    let _admin = start_admin(&app)?;
+    let mut signals = Signals::new()?;
+    announce("serving", &listener);
+    server::serve(listener, Arc::clone(&app), signals.stop()).await;
+    // The last handle on the janitor ends it, after its last chore.
+    drop(app);
+    if tokio::time::timeout(crate::limits::JANITOR_GRACE, janitor).await.is_err() {
+        tracing::warn!("some uploads are left for the next start to undo");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Makes the data plane.
+fn wire(
+    settings: Arc<Settings>,
+    repo: Arc<dyn Repo>,
+    stores: Arc<Registry>,
+    janitor: crate::upload::JanitorHandle,
+) -> Result<App, ServeError> {
+    let ours = &settings.glissade;
+    let failed = |what| move |source| ServeError::Process { what, source };
+    let arena = Arena::new(ours.slot_arena_bytes, SLOTS_WARM).map_err(failed("mapping slots"))?;
+    let lanes = Lanes::start(ours.hash_workers).map_err(failed("starting hash workers"))?;
+    let engines = Engines::start(ours.io_uring, ours.engines, &arena)?;
+    let metrics = Metrics::new();
+    observe_all(&metrics, &arena, &lanes, &engines);
+    let (kind, reason) = (engines.kind().as_str(), engines.reason());
+    tracing::info!(version = VERSION, engine = kind, reason, lanes = lanes.tier(), "wired");
+    let uploads =
+        Uploads::new(&settings, Arc::clone(&repo), engines, arena, lanes, metrics.clone(), janitor);
+    Ok(App { settings, repo, stores, uploads, metrics })
+}
+
+fn observe_all(metrics: &Metrics, arena: &Arena, lanes: &Lanes, engines: &Engines) {
+    let engine = match engines.kind() {
+        EngineKind::Ring => Engine::Ring,
+        EngineKind::Threads => Engine::Threads,
+    };
+    metrics.set_engine(engine, engines.reason());
+    let arena = arena.clone();
+    metrics.observe_slots(move || arena.figures());
+    let lanes = lanes.clone();
+    metrics.observe_lanes(move || lanes.figures());
+}
+
+/// Starts the admin listener; it ends with the returned handle's runtime.
+fn start_admin(app: &Arc<App>) -> Result<Option<tokio::task::JoinHandle<()>>, ServeError> {
+    let Some(address) = app.settings.glissade.admin_listen else { return Ok(None) };
+    let listener = listen(address, crate::limits::ADMIN_BACKLOG, "--admin-listen")?;
+    announce("admin", &listener);
+    let status = {
+        let (engines, tier) = (app.uploads.engines.clone(), app.uploads.lanes.tier());
+        let workers = app.settings.glissade.hash_workers;
+        let stores: Vec<String> =
+            app.stores.entries().iter().map(|entry| entry.store.id().to_owned()).collect();
+        let started = Instant::now();
+        Arc::new(move || StatusFigures {
+            engine: engines.kind().as_str().to_owned(),
+            engine_reason: engines.reason().to_owned(),
+            lanes: format!("{tier}, {workers} workers"),
+            stores: stores.clone(),
+            uptime: started.elapsed(),
+        })
+    };
+    let serving = admin::serve(listener, app.metrics.clone(), status, std::future::pending());
+    Ok(Some(tokio::spawn(serving)))
+}
+
+/// Tells people and scripts where the server is, on standard output.
+fn announce(what: &str, listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr() {
+        let mut out = std::io::stdout().lock();
+        // Nobody may be reading, which is no reason not to serve.
+        let _ = writeln!(out, "glissade: {what} on http://{address}");
+        let _ = out.flush();
+        tracing::info!(%address, what, "listening");
+    }
+}
+
+/// A listening socket. The address may be taken again at once after a restart; never shared.
+fn listen(
+    address: SocketAddr,
+    backlog: u32,
+    option: &'static str,
+) -> Result<TcpListener, ServeError> {
+    let make = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        TcpListener::from_std(socket.into())
+    };
+    make().map_err(|source| ServeError::Listen { address, option, source })
+}
+
+/// The signals that the server lives by.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, ServeError> {
+        let catch = |kind| {
+            signal(kind).map_err(|source| ServeError::Process { what: "catching signals", source })
+        };
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the end; SIGHUP on the way only reopens the log.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                _ = self.hangup.recv() => match log::reopen() {
+                    Ok(()) => tracing::info!("SIGHUP: the log is reopened"),
+                    Err(error) => tracing::warn!(%error, "SIGHUP: the log stays where it was"),
+                },
+            }
+        }
+        tracing::info!("draining: no new connections, running requests may end");
+    }
+}
