@@ -44,6 +44,9 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 4 * KIB;
 /// All trailer fields of a chunked body.
 pub const TRAILER_BYTES_MAX: usize = 16 * KIB;
 
+/// Bytes of answers that wait for a client that pipelines requests and does not read.
+pub const ANSWERS_BUFFERED_BYTES_MAX: usize = 256 * KIB;
+
 /// Connections that wait in the kernel to be accepted (`backlog`).
 pub const BACKLOG: u32 = 4096;
 /// Time for a client to send a whole head, and for an idle connection to send the next.

@@ -3,16 +3,44 @@
 //! Metadata requests arrive whole at [`respond`]; the hot routes (`PUT` and `GET .../file`,
 //! `PUT .../stage`) never come here, `server` hands their connection to the data plane.
 
+mod accept;
 pub mod admin;
+mod answer;
+mod check;
+mod data;
+mod fault;
+mod gate;
+mod health;
+mod images;
+mod outgoing;
+mod python;
+mod ranges;
+#[cfg(test)]
+mod replay;
+mod request_id;
+mod router;
+mod schema;
+pub mod server;
+mod stores;
+mod versions;
+mod view;
+mod wire;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
 
 use crate::config::Settings;
 use crate::meta::Repo;
+use crate::observe::Metrics;
 use crate::store::Registry;
+use crate::upload::Uploads;
+
+pub use fault::Fault;
+pub use request_id::RequestId;
+pub use router::{Route, Unrouted, is_hot, route};
 
 /// What every request needs.
 #[derive(Debug)]
@@ -23,10 +51,75 @@ pub struct App {
     pub repo: Arc<dyn Repo>,
     /// Stores that clients may name.
     pub stores: Arc<Registry>,
+    /// The data plane.
+    pub uploads: Uploads,
+    /// Numbers for the operator.
+    pub metrics: Metrics,
 }
 
 /// Answers a request whose body has been read.
+///
+/// Not cancel-safe: a delete that is dropped midway leaves data for the sweep at the next start.
 pub async fn respond(app: &App, request: Request<Bytes>) -> Response<Bytes> {
-    let _ = (app, request);
-    Response::new(Bytes::new())
+    let (head, body) = request.into_parts();
+    let mut response = answer_route(app, &head, &body).await;
+    if head.method == Method::HEAD {
+        *response.body_mut() = Bytes::new();
+    }
+    response
+}
+
+/// Routes, serves and stamps. Every answer below a version, faults too, carries the request id
+/// (`PR-09`); what Glance answers before it asks who calls does not.
+async fn answer_route(app: &App, head: &Parts, body: &Bytes) -> Response<Bytes> {
+    let routed = route(&head.method, head.uri.path(), Some(&accept::header(&head.headers)));
+    let is_open = routed.as_ref().is_ok_and(Route::is_open);
+    let id = RequestId::of(&head.headers, app.settings.api.max_request_id_length);
+    let served = match &id {
+        Err(fault) if !is_open => Err(fault.clone()),
+        Ok(_) | Err(_) => serve(app, head, body, routed).await,
+    };
+    let mut response = served.unwrap_or_else(|fault| fault.into_response(&head.headers));
+    if !is_open {
+        id.unwrap_or_else(|_| RequestId::random()).stamp(&mut response);
+    }
+    response
+}
+
+async fn serve(
+    app: &App,
+    head: &Parts,
+    body: &Bytes,
+    routed: Result<Route, Unrouted>,
+) -> Result<Response<Bytes>, Fault> {
+    let route = routed.map_err(|unrouted| unrouted.into_fault(&head.method))?;
+    if route.refuses_body() && !body.is_empty() {
+        return Err(Fault::bad_request("A body is not expected with this request."));
+    }
+    match route {
+        Route::VersionChoices => Ok(versions::document(app, head, StatusCode::MULTIPLE_CHOICES)),
+        Route::Versions => Ok(versions::document(app, head, StatusCode::OK)),
+        Route::Health => Ok(health::check(app, &head.method).await),
+        Route::Options => Ok(answer::empty(StatusCode::OK)),
+        Route::V2Root => Ok(answer::to_v2(app, head)),
+        Route::CreateImage => images::create(app, head, body).await,
+        Route::ListImages => images::list(app, head).await,
+        Route::ShowImage(id) => images::show(app, &id).await,
+        Route::DeleteImage(id) => images::delete(app, &id).await,
+        Route::InfoImport => Ok(stores::import_methods(app)),
+        Route::InfoStores => stores::list(app),
+        Route::InfoStoresDetail => stores::detail(app),
+        Route::NotYet(pattern) => Err(not_yet(&head.method, pattern)),
+        Route::PutImageData(_) | Route::GetImageData(_) | Route::StageImageData(_) => {
+            tracing::error!(uri = %head.uri, "a data route came to the metadata side");
+            Err(Fault::internal())
+        }
+    }
+}
+
+fn not_yet(method: &Method, pattern: &str) -> Fault {
+    Fault::new(
+        StatusCode::NOT_IMPLEMENTED,
+        format!("{method} /v2/{pattern} is not served yet by this release of Glissade"),
+    )
 }

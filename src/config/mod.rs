@@ -3,11 +3,24 @@
 //! An operator's `glance-api.conf` is read as it is; what is ours alone sits in `[glissade]`,
 //! every key with a default. Every refusal names file, section, key, what was found and what to do.
 
+mod error;
+mod file;
+mod known;
+mod load;
+mod options;
+mod sources;
+mod stores;
+mod value;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::image::HashAlgo;
+
+pub use error::{ConfigError, Place, Refusal, masked};
+pub use load::load;
+pub use sources::Sources;
 
 /// Everything the server needs to know, checked.
 #[derive(Clone, Debug)]

@@ -372,8 +372,8 @@ async fn claims_are_known_after_a_restart(repo: Arc<dyn Repo>, id: &ImageId) {
     let ours = repo.claimed_by("node").await.unwrap();
     assert_eq!(ours, [repo.get(id).await.unwrap()]);
     let theirs = claimed(&*repo, "other").await;
-    assert_eq!(ids(&repo.claimed_by("node").await.unwrap()), [id.clone()]);
-    assert_eq!(ids(&repo.claimed_by("other").await.unwrap()), [theirs.clone()]);
+    assert_eq!(ids(&repo.claimed_by("node").await.unwrap()), std::slice::from_ref(id));
+    assert_eq!(ids(&repo.claimed_by("other").await.unwrap()), std::slice::from_ref(&theirs));
 
     repo.restore(id, "node").await.unwrap();
     assert!(repo.claimed_by("node").await.unwrap().is_empty());

@@ -115,6 +115,8 @@ pub struct Commit {
 
 /// Image records in a database. One contract, one conformance suite
 /// (`conformance`), any number of databases.
+///
+/// A change is whole or absent, also when its future is dropped half way.
 #[async_trait]
 pub trait Repo: Send + Sync + fmt::Debug {
     /// Inserts a new record. [`MetaError::Exists`] also for the id of a deleted image.

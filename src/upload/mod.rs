@@ -1,1 +1,314 @@
-//! Stub.
+//! The life of an upload: claim, receive, hash, verify, seal, commit.
+//!
+//! ```text
+//! claim --> begin --> pour ------------> verify --> seal --> commit --> release
+//!   |         |        | source -> lanes    |         |         |
+//!   |         |        | source -> draft    |         |         |
+//!   +---------+--------+--------- any failure, cut or drop -----+--> draft gone, image queued
+//! ```
+//!
+//! Whoever leaves early leaves by two doors: an unsealed `Draft` discards itself, an unreleased
+//! [`Claim`] is restored (and takes a sealed object with it). Verification comes before the object
+//! is visible, the record after: a bad image is never in a store, a record never points at
+//! nothing.
+
+mod active;
+mod claim;
+mod error;
+mod janitor;
+mod pour;
+mod progress;
+pub mod source;
+
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::buffer::Arena;
+use crate::config::Settings;
+use crate::image::{Expected, HashAlgo, Image, ImageId, Status};
+use crate::lanes::Lanes;
+use crate::meta::{Commit, MetaError, Repo};
+use crate::observe::{Metrics, Stage};
+use crate::ring::Engines;
+use crate::store::{Draft, Registry, SizeHint, Store};
+
+use active::{ActiveUploads, Cancel};
+use claim::Claim;
+use pour::{Poured, Pouring};
+use progress::{Progress, Verdict};
+use source::SocketBody;
+
+pub use error::UploadError;
+pub use janitor::{Janitor, JanitorHandle};
+pub use source::{Framing, Rest};
+
+/// Everything an upload needs; one for the process.
+#[derive(Debug)]
+pub struct Uploads {
+    /// Image records.
+    pub repo: Arc<dyn Repo>,
+    /// Threads that move body bytes.
+    pub engines: Engines,
+    /// All slots.
+    pub arena: Arena,
+    /// Hash workers.
+    pub lanes: Lanes,
+    /// Numbers for the operator.
+    pub metrics: Metrics,
+    /// Who finishes what was left early.
+    pub janitor: JanitorHandle,
+    active: ActiveUploads,
+    limits: Limits,
+}
+
+/// The operator's bounds for an upload.
+#[derive(Clone, Debug)]
+struct Limits {
+    algo: HashAlgo,
+    size_cap_bytes: u64,
+    slots_max: usize,
+    rate_bytes_per_sec_min: u64,
+    stall_grace: Duration,
+    node_id: String,
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Whose data it is.
+    pub image_id: ImageId,
+    /// Store id, where clients may name one.
+    pub store_id: Option<String>,
+    /// Announced size.
+    pub hint: SizeHint,
+}
+
+/// An upload that may begin: the image is claimed, the draft exists. Dropping it undoes both.
+#[derive(Debug)]
+pub struct Prepared {
+    claim: Claim,
+    draft: Box<dyn Draft>,
+    store: Arc<dyn Store>,
+    hint: SizeHint,
+    expected: Expected,
+    image: Image,
+}
+
+/// How an upload ended, and what is left of its body on the connection.
+#[derive(Debug)]
+pub struct Finished {
+    /// The active image, or why there is none.
+    pub outcome: Result<Image, UploadError>,
+    /// What of the body, and of what came after it, is where.
+    pub rest: Rest,
+}
+
+impl Uploads {
+    /// Wires the data plane together.
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        repo: Arc<dyn Repo>,
+        engines: Engines,
+        arena: Arena,
+        lanes: Lanes,
+        metrics: Metrics,
+        janitor: JanitorHandle,
+    ) -> Self {
+        let limits = Limits {
+            algo: settings.api.hashing_algorithm,
+            size_cap_bytes: settings.api.image_size_cap_bytes,
+            slots_max: settings.glissade.slots_per_upload_max,
+            rate_bytes_per_sec_min: settings.glissade.rate_bytes_per_sec_min,
+            stall_grace: settings.glissade.stall_grace,
+            node_id: settings.glissade.node_id.clone(),
+        };
+        let active = ActiveUploads::default();
+        Self { repo, engines, arena, lanes, metrics, janitor, active, limits }
+    }
+
+    /// Checks everything that can be refused before a byte is read, claims the image and begins
+    /// its draft (`DU-03` to `DU-05`, `DU-13`).
+    ///
+    /// # Errors
+    /// The refusal; the image is as it was.
+    pub async fn prepare(
+        &self,
+        stores: &Registry,
+        request: Request,
+    ) -> Result<Prepared, UploadError> {
+        let started = Instant::now();
+        let store = select(stores, request.store_id.as_deref())?;
+        let image = self.repo.get(&request.image_id).await?;
+        check_state(&image)?;
+        if let Some(refusal) = store.add_disabled() {
+            return Err(UploadError::AddDisabled { store_id: store.id().to_owned(), refusal });
+        }
+        self.check_cap(request.hint)?;
+        let claim = Claim::take(&self.repo, &image.id, &self.limits.node_id, &self.janitor).await?;
+        self.metrics.stage(Stage::Claim, started.elapsed());
+        let draft = match store.begin(&image.id, request.hint).await {
+            Ok(draft) => draft,
+            Err(error) => {
+                claim.undo().await;
+                return Err(error.into());
+            }
+        };
+        let expected = expected(&image);
+        Ok(Prepared { claim, draft, store, hint: request.hint, expected, image })
+    }
+
+    /// Receives the body on an engine, verifies, seals and commits. The stream must be in blocking
+    /// mode; `prefix` is what of the body was read with the head.
+    ///
+    /// Cancel safe: dropping the future ends the transfer, and everything it had is given back.
+    pub async fn receive(
+        &self,
+        prepared: Prepared,
+        stream: &TcpStream,
+        framing: Framing,
+        prefix: bytes::Bytes,
+    ) -> Finished {
+        let _active = self.metrics.upload_begins();
+        let socket = match stream.try_clone() {
+            Ok(clone) => Arc::new(OwnedFd::from(clone)),
+            Err(error) => {
+                prepared.claim.undo().await;
+                return Finished { outcome: Err(error.into()), rest: Rest::unread() };
+            }
+        };
+        let progress = Progress::new(self.limits.rate_bytes_per_sec_min, self.limits.stall_grace);
+        let cancel = self.active.enter(&prepared.image.id, stream);
+        let body = SocketBody::new(socket, framing, prefix, Arc::clone(&progress));
+        let pouring = Pouring {
+            source: body,
+            draft: prepared.draft,
+            store: prepared.store,
+            hashing: self.lanes.open(self.limits.algo),
+            share: self.arena.share(self.limits.slots_max),
+            size_cap_bytes: self.limits.size_cap_bytes,
+            hint: prepared.hint,
+            expected: prepared.expected,
+            claim: prepared.claim,
+            metrics: self.metrics.clone(),
+        };
+        let job = self.engines.run(move || pouring.run());
+        let (poured, verdict) = progress::watch(job, &progress, stream).await;
+        self.conclude(poured, verdict, &cancel, &prepared.image).await
+    }
+
+    /// Turns what the engine answers into the upload's outcome.
+    async fn conclude(
+        &self,
+        poured: Option<Poured>,
+        verdict: Verdict,
+        cancel: &Cancel,
+        image: &Image,
+    ) -> Finished {
+        let Some(Poured { outcome, claim, rest }) = poured else {
+            return Finished { outcome: Err(UploadError::EngineGone), rest: Rest::unread() };
+        };
+        let outcome = match outcome {
+            Ok(sealed) => {
+                let started = Instant::now();
+                let committed = self.commit(claim, sealed, image).await;
+                self.metrics.stage(Stage::Commit, started.elapsed());
+                committed
+            }
+            Err(error) => {
+                claim.undo().await;
+                Err(match verdict {
+                    Verdict::TooSlow => UploadError::TooSlow { received: error.received() },
+                    Verdict::Kept if cancel.is_cancelled() => self.deleted(&image.id),
+                    Verdict::Kept => error,
+                })
+            }
+        };
+        Finished { outcome, rest }
+    }
+
+    /// Makes the record `active`. When the database fails here, nobody knows whether it did; the
+    /// janitor asks until it knows, and only then keeps or removes the object.
+    async fn commit(
+        &self,
+        claim: Claim,
+        sealed: pour::Sealed,
+        image: &Image,
+    ) -> Result<Image, UploadError> {
+        let virtual_size = virtual_size(image, sealed.size);
+        let pour::Sealed { location, size, digests } = sealed;
+        let commit = Commit { location, size, virtual_size, digests };
+        match self.repo.commit(&image.id, claim.token(), &commit).await {
+            Ok(image) => {
+                claim.release();
+                Ok(image)
+            }
+            Err(MetaError::NotFound(id)) => {
+                claim.undo().await;
+                Err(self.deleted(&id))
+            }
+            Err(error) => {
+                claim.settle_later();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Ends the running upload of an image, if there is one, because the image was deleted
+    /// (`SD-06`).
+    pub fn cancel(&self, id: &ImageId) {
+        self.active.cancel(id);
+    }
+
+    fn deleted(&self, id: &ImageId) -> UploadError {
+        UploadError::DeletedMeanwhile(id.clone())
+    }
+
+    fn check_cap(&self, hint: SizeHint) -> Result<(), UploadError> {
+        match hint {
+            SizeHint::Known(size) if size > self.limits.size_cap_bytes => {
+                Err(UploadError::TooLarge { cap_bytes: self.limits.size_cap_bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn select(stores: &Registry, store_id: Option<&str>) -> Result<Arc<dyn Store>, UploadError> {
+    let id = store_id.unwrap_or(stores.default_id());
+    stores.get(id).cloned().ok_or_else(|| UploadError::UnknownStore(id.to_owned()))
+}
+
+/// `DU-04`: the state first, then the formats.
+fn check_state(image: &Image) -> Result<(), UploadError> {
+    if !image.status.may_become(Status::Saving) {
+        return Err(UploadError::WrongState { actual: image.status, wanted: Status::Saving });
+    }
+    let missing: Vec<&'static str> = [
+        ("disk_format", &image.disk_format),
+        ("container_format", &image.container_format),
+    ]
+    .into_iter()
+    .filter_map(|(name, format)| format.is_none().then_some(name))
+    .collect();
+    if missing.is_empty() { Ok(()) } else { Err(UploadError::FormatsMissing(missing)) }
+}
+
+/// What the record already promises about its data (`DU-08`).
+fn expected(image: &Image) -> Expected {
+    Expected {
+        size: image.size,
+        checksum: image.checksum.clone(),
+        multihash: image.os_hash_algo.clone().zip(image.os_hash_value.clone()),
+    }
+}
+
+/// The guest sees every byte of a bare raw image (`RC-08`); other formats say it in their headers,
+/// which nobody reads yet. Glance leaves it unset for an empty image.
+fn virtual_size(image: &Image, size: u64) -> Option<u64> {
+    let is_bare = image.container_format.as_deref() == Some("bare");
+    let is_raw = image.disk_format.as_deref() == Some("raw");
+    (is_bare && is_raw && size > 0).then_some(size)
+}

@@ -1,0 +1,216 @@
+//! Whether a body may become an image record, and the record that it becomes (`CR-01` to `CR-06`).
+//!
+//! The checks run in Glance's order and refuse with Glance's sentences, of which clients and tests
+//! know many: links, schema, reserved names, tag quota, read-only attributes, values, property
+//! quota, letters. `schema` finds out about types; everything else is here.
+
+use http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::fault::Fault;
+use super::schema;
+use crate::config::Api;
+use crate::image::{Image, ImageId, Visibility};
+
+/// Attributes that exist only in answers, refused before anything else.
+const LINKS: [&str; 5] = ["direct_url", "self", "file", "schema", "stores"];
+/// Attributes that only the service sets.
+const READ_ONLY: [&str; 8] = [
+    "created_at",
+    "updated_at",
+    "status",
+    "checksum",
+    "os_hash_algo",
+    "os_hash_value",
+    "size",
+    "virtual_size",
+];
+/// Names that no property may have.
+const RESERVED: [&str; 3] = ["location", "deleted", "deleted_at"];
+/// Beginning of the service's own property names.
+const RESERVED_NAMESPACE: &str = "os_glance";
+/// Characters in a property's name.
+const PROPERTY_NAME_CHARS_MAX: usize = 255;
+/// Largest `min_disk` and `min_ram`: a 32-bit column with a sign.
+const MINIMUM_MAX: u32 = i32::MAX.unsigned_abs();
+
+type Fields = Map<String, Value>;
+
+/// Makes a queued record of a create request's body.
+///
+/// # Errors
+/// A [`Fault`] with status 400, 403 or 413.
+pub(super) fn create(body: &[u8], api: &Api) -> Result<Image, Fault> {
+    let fields = object(body)?;
+    refuse_links(&fields)?;
+    match_schema(&fields, api)?;
+    refuse_reserved(&fields)?;
+    let image = record(&fields);
+    within("tags", image.tags.len(), api.image_tag_quota)?;
+    refuse_read_only(&fields)?;
+    let image = with_minima(image, &fields)?;
+    within("properties", image.properties.len(), api.image_property_quota)?;
+    refuse_4_byte_letters(&image)?;
+    Ok(image)
+}
+
+/// Reads a JSON object (`PR-11`).
+fn object(body: &[u8]) -> Result<Fields, Fault> {
+    if body.is_empty() {
+        return Err(Fault::bad_request("Body expected in request."));
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(Value::Array(_)) => Err(Fault::bad_request("Request body must be a JSON object.")),
+        Ok(_) => Err(Fault::bad_request("Unexpected body type. Expected list/dict.")),
+        Err(_) => Err(Fault::bad_request("Malformed JSON in request body.")),
+    }
+}
+
+fn refuse_links(fields: &Fields) -> Result<(), Fault> {
+    match LINKS.into_iter().find(|&key| fields.contains_key(key)) {
+        Some(key) => Err(read_only(key)),
+        None => Ok(()),
+    }
+}
+
+fn match_schema(fields: &Fields, api: &Api) -> Result<(), Fault> {
+    // What is refused as read-only anyway needs no type.
+    let judged = fields.iter().filter(|(key, _)| !READ_ONLY.contains(&key.as_str()));
+    judged.map(|(key, value)| schema::check(key, value, api)).try_for_each(|checked| {
+        checked.map_err(|reason| {
+            Fault::bad_request(format!("Provided object does not match schema 'image': {reason}"))
+        })
+    })
+}
+
+fn refuse_reserved(fields: &Fields) -> Result<(), Fault> {
+    for key in fields.keys() {
+        if key.chars().count() > PROPERTY_NAME_CHARS_MAX {
+            let message = "Custom property should not be greater than 255 characters.";
+            return Err(Fault::bad_request(message));
+        }
+        if RESERVED.contains(&key.as_str()) || key.starts_with(RESERVED_NAMESPACE) {
+            return Err(Fault::forbidden("Access was denied to this resource.")
+                .with_detail(format!("Attribute '{key}' is reserved.")));
+        }
+    }
+    Ok(())
+}
+
+/// Fills a record from values whose types the schema has judged. What is no attribute becomes a
+/// property; read-only ones do too, and are refused right after.
+fn record(fields: &Fields) -> Image {
+    let id = fields.get("id").and_then(Value::as_str).and_then(ImageId::parse);
+    let mut image = Image::queued(id.unwrap_or_else(ImageId::random));
+    for (key, value) in fields {
+        match key.as_str() {
+            "name" => image.name = text(value),
+            "disk_format" => image.disk_format = text(value),
+            "container_format" => image.container_format = text(value),
+            "owner" => image.owner = text(value),
+            "visibility" => {
+                let named = value.as_str().and_then(Visibility::parse);
+                image.visibility = named.unwrap_or(image.visibility);
+            }
+            "protected" => image.protected = value == &Value::Bool(true),
+            "os_hidden" => image.os_hidden = value == &Value::Bool(true),
+            "tags" => image.tags.extend(value.as_array().into_iter().flatten().filter_map(text)),
+            "id" | "min_disk" | "min_ram" | "locations" => {}
+            key => image.properties.extend(text(value).map(|value| (key.to_owned(), value))),
+        }
+    }
+    image
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// Refuses more `what` than the quota allows.
+fn within(what: &str, attempted: usize, quota: Option<u64>) -> Result<(), Fault> {
+    match quota {
+        Some(maximum) if attempted as u64 > maximum => Err(Fault::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "The limit has been exceeded on the number of allowed image {what}. \
+                 Attempted: {attempted}, Maximum: {maximum}"
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn refuse_read_only(fields: &Fields) -> Result<(), Fault> {
+    if let Some(key) = READ_ONLY.into_iter().find(|&key| fields.contains_key(key)) {
+        return Err(read_only(key));
+    }
+    if fields.contains_key("locations") {
+        return Err(Fault::forbidden("Attribute 'locations' is reserved."));
+    }
+    Ok(())
+}
+
+fn read_only(key: &str) -> Fault {
+    Fault::forbidden(format!("Attribute '{key}' is read-only."))
+}
+
+fn with_minima(mut image: Image, fields: &Fields) -> Result<Image, Fault> {
+    image.min_disk = minimum("min_disk", fields)?;
+    image.min_ram = minimum("min_ram", fields)?;
+    Ok(image)
+}
+
+/// A `min_*` attribute: 0 when not given, refused when negative or too large for its column.
+fn minimum(key: &str, fields: &Fields) -> Result<u32, Fault> {
+    let Some(value) = fields.get(key) else { return Ok(0) };
+    if value.as_f64().is_some_and(|number| number < 0.0) {
+        return Err(Fault::bad_request(format!(
+            "Invalid value '{value}' for parameter '{key}': Cannot be a negative value"
+        )));
+    }
+    schema::integer(value)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|&number| number <= MINIMUM_MAX)
+        .ok_or_else(|| {
+            let message = format!("'{key}' value out of range, must not exceed {MINIMUM_MAX}.");
+            Fault::bad_request(message)
+        })
+}
+
+/// Refuses letters beyond the Basic Multilingual Plane, which MySQL's `utf8` can't keep (`DW-09`).
+fn refuse_4_byte_letters(image: &Image) -> Result<(), Fault> {
+    let is_wide = |text: &str| text.chars().any(|c| u32::from(c) > 0xffff);
+    let attributes = [("name", &image.name), ("owner", &image.owner)];
+    let attributes = attributes.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    let properties = image.properties.iter().map(|(key, value)| (key.as_str(), value));
+    for (key, value) in attributes.chain(properties) {
+        if is_wide(key) {
+            return Err(Fault::bad_request("Property names can't contain 4 byte unicode."));
+        }
+        if is_wide(value) {
+            let title = title_case(key);
+            let message = format!("{title} can't contain 4 byte unicode characters.");
+            return Err(Fault::bad_request(message));
+        }
+    }
+    if image.tags.iter().any(|tag| is_wide(tag)) {
+        return Err(Fault::bad_request("Param values can't contain 4 byte unicode."));
+    }
+    Ok(())
+}
+
+/// Python's `str.title`: a capital after everything that is no letter.
+fn title_case(text: &str) -> String {
+    let mut is_first = true;
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_first {
+            out.extend(c.to_uppercase());
+        } else {
+            out.extend(c.to_lowercase());
+        }
+        is_first = !c.is_alphabetic();
+    }
+    out
+}

@@ -1,0 +1,292 @@
+//! The hot routes: image data in and out, on a connection that hyper has given up.
+//!
+//! Everything that can be refused is refused before a byte of the body is read. A refusal keeps
+//! the connection only when the rest of the body is small and on its way; otherwise it is closed
+//! so that the client can still read the answer.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, EXPECT};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use tokio::net::TcpStream;
+use tracing::Instrument;
+
+use super::fault::Fault;
+use super::outgoing;
+use super::request_id::RequestId;
+use super::router::{self, Route};
+use super::wire::{self, After};
+use super::{App, accept, answer};
+use crate::image::ImageId;
+use crate::limits::DRAIN_BYTES_MAX;
+use crate::observe::{self, UploadResult};
+use crate::store::SizeHint;
+use crate::upload::{self, Finished, Framing, Prepared, Rest, UploadError};
+
+/// The connection after a request, with what was received beyond it; `None` when it is closed.
+pub(super) type Kept = Option<(TcpStream, Bytes)>;
+
+/// A hot request, less its connection.
+#[derive(Debug)]
+pub(super) struct Exchange<'a> {
+    pub(super) app: &'a App,
+    pub(super) head: Parts,
+    pub(super) request_id: RequestId,
+}
+
+/// Serves one hot request.
+pub(super) async fn serve(
+    app: &Arc<App>,
+    stream: TcpStream,
+    head: Parts,
+    framing: Framing,
+    prefix: Bytes,
+) -> Kept {
+    let accept = accept::header(&head.headers);
+    let route = router::route(&head.method, &head.uri.to_string(), Some(&accept));
+    let identified = RequestId::of(&head.headers, app.settings.api.max_request_id_length);
+    let (request_id, overlong) = match identified {
+        Ok(request_id) => (request_id, None),
+        Err(fault) => (RequestId::random(), Some(fault)),
+    };
+    let exchange = Exchange { app, head, request_id };
+    match (overlong, route) {
+        (None, Ok(Route::PutImageData(id))) => exchange.put(stream, &id, framing, prefix).await,
+        (None, Ok(Route::GetImageData(id))) => {
+            outgoing::get(exchange, stream, &id, rest_of(framing, &prefix)).await
+        }
+        (overlong, route) => {
+            let fault = overlong.unwrap_or_else(|| match route {
+                Ok(_) => super::not_yet("PUT /v2/images/{image_id}/stage"),
+                Err(unrouted) => unrouted.into_fault(&exchange.head.method),
+            });
+            exchange.refuse(stream, fault, rest_of(framing, &prefix)).await
+        }
+    }
+}
+
+/// What is left of a body of which only `prefix` has been read.
+fn rest_of(framing: Framing, prefix: &Bytes) -> Rest {
+    match framing {
+        Framing::Length(len) => {
+            let read = prefix.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+            Rest { unread: Some(len - read as u64), leftover: prefix.slice(read..) }
+        }
+        Framing::Chunked => Rest::unread(),
+    }
+}
+
+impl Exchange<'_> {
+    /// `PUT /v2/images/{id}/file`.
+    async fn put(self, stream: TcpStream, id: &str, framing: Framing, prefix: Bytes) -> Kept {
+        let request = match self.upload_request(id, framing) {
+            Ok(request) => request,
+            Err(fault) => return self.refuse(stream, fault, rest_of(framing, &prefix)).await,
+        };
+        let store = request.store_id.as_deref().unwrap_or(self.app.stores.default_id());
+        let span = observe::span::upload(&request.image_id, store, self.request_id.as_str());
+        self.upload(stream, request, framing, prefix).instrument(span).await
+    }
+
+    async fn upload(
+        self,
+        mut stream: TcpStream,
+        request: upload::Request,
+        framing: Framing,
+        prefix: Bytes,
+    ) -> Kept {
+        let prepared = match self.app.uploads.prepare(&self.app.stores, request).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.note(Err(&error));
+                return self.refuse(stream, error.into(), rest_of(framing, &prefix)).await;
+            }
+        };
+        if prefix.is_empty() && self.expects_continue() {
+            // A client that is gone shows in the first receive.
+            let _ = wire::send_continue(&mut stream).await;
+        }
+        let (stream, Finished { outcome, rest }) =
+            match receive(self.app, stream, prepared, framing, prefix).await {
+                Ok(received) => received,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was lost between the runtimes");
+                    return None;
+                }
+            };
+        match outcome {
+            Ok(image) => {
+                self.note(Ok(image.size.unwrap_or(0)));
+                self.answer(stream, answer::no_content(), rest).await
+            }
+            Err(error) => {
+                self.note(Err(&error));
+                self.refuse(stream, error.into(), rest).await
+            }
+        }
+    }
+
+    /// Headers to request (`DU-01` to `DU-03`).
+    fn upload_request(&self, id: &str, framing: Framing) -> Result<upload::Request, Fault> {
+        let content_type = self.header(CONTENT_TYPE.as_str());
+        if content_type != Some("application/octet-stream") {
+            return Err(Fault::unsupported_media_type(content_type));
+        }
+        let hint = match (self.header("x-openstack-image-size"), framing) {
+            (Some(size), _) => SizeHint::Known(size.trim().parse().map_err(|_| {
+                Fault::bad_request("Invalid or missing image size in request headers.")
+            })?),
+            (None, Framing::Length(len)) => SizeHint::Known(len),
+            (None, Framing::Chunked) => SizeHint::Unknown,
+        };
+        let store_id = self.app.stores.is_multi().then(|| self.header("x-image-meta-store"));
+        Ok(upload::Request {
+            image_id: ImageId::parse(id).ok_or_else(|| Fault::no_image(id))?,
+            store_id: store_id.flatten().map(str::to_owned),
+            hint,
+        })
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn expects_continue(&self) -> bool {
+        self.header(EXPECT.as_str()).is_some_and(|e| e.eq_ignore_ascii_case("100-continue"))
+    }
+
+    /// Counts and logs how an upload ended, once.
+    fn note(&self, outcome: Result<u64, &UploadError>) {
+        let result = match outcome {
+            Ok(bytes) => {
+                tracing::info!(bytes, "the upload is stored");
+                UploadResult::Stored
+            }
+            Err(error) => {
+                let result = result_of(error);
+                if result == UploadResult::Failed {
+                    tracing::error!(%error, "the upload failed");
+                } else {
+                    tracing::info!(%error, "the upload was refused");
+                }
+                result
+            }
+        };
+        self.app.metrics.upload_ended(result);
+    }
+
+    /// Answers a fault. The rest of the body is drained when that is cheap and the client is
+    /// sending it for certain.
+    pub(super) async fn refuse(self, stream: TcpStream, fault: Fault, rest: Rest) -> Kept {
+        let response = fault.into_response(&self.head.headers);
+        self.answer(stream, response, rest).await
+    }
+
+    /// Sends an answer and decides what becomes of the connection.
+    pub(super) async fn answer(
+        self,
+        mut stream: TcpStream,
+        mut response: Response<Bytes>,
+        rest: Rest,
+    ) -> Kept {
+        self.request_id.stamp(&mut response);
+        let unread = rest.unread.filter(|left| {
+            *left == 0 || (*left <= DRAIN_BYTES_MAX && !self.expects_continue())
+        });
+        let after = match unread {
+            Some(_) => wire::wanted_after(self.head.version, &self.head.headers),
+            None => After::Close,
+        };
+        wire::send(&mut stream, &response, after).await.ok()?;
+        if after == After::Keep && wire::drain_body(&mut stream, unread.unwrap_or(0)).await {
+            return Some((stream, rest.leftover));
+        }
+        wire::close_lingering(stream).await;
+        None
+    }
+}
+
+/// Lends the socket, in blocking mode, to the data plane and takes it back.
+async fn receive(
+    app: &App,
+    stream: TcpStream,
+    prepared: Prepared,
+    framing: Framing,
+    prefix: Bytes,
+) -> io::Result<(TcpStream, Finished)> {
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    let finished = app.uploads.receive(prepared, &stream, framing, prefix).await;
+    stream.set_nonblocking(true)?;
+    Ok((TcpStream::from_std(stream)?, finished))
+}
+
+/// Whose fault an upload's end was, for the metrics.
+fn result_of(error: &UploadError) -> UploadResult {
+    match error {
+        UploadError::ClientGone { .. } => UploadResult::ClientGone,
+        UploadError::TooSlow { .. } => UploadResult::TooSlow,
+        error if Fault::status_of(error).is_server_error() => UploadResult::Failed,
+        _ => UploadResult::Refused,
+    }
+}
+
+/// The statuses of the data plane's faults, in the table's terms.
+pub(super) fn upload_fault(error: UploadError) -> Fault {
+    use StatusCode as S;
+    match error {
+        UploadError::UnknownStore(id) => {
+            Fault::bad_request(format!("Store for identifier {id} not found"))
+        }
+        UploadError::AddDisabled { .. } => Fault::new(
+            S::GONE,
+            "Error in store configuration. Adding images to store is disabled.",
+        ),
+        UploadError::WrongState { actual, wanted } => Fault::new(
+            S::CONFLICT,
+            format!("Image status transition from {actual} to {wanted} is not allowed"),
+        ),
+        UploadError::FormatsMissing(names) => Fault::bad_request(format!(
+            "Properties {} must be set prior to saving data.",
+            names.join(", ")
+        )),
+        UploadError::TooLarge { .. } => Fault::new(
+            S::PAYLOAD_TOO_LARGE,
+            "The incoming image is too large: The provided image is too large.",
+        ),
+        UploadError::SizeShort { expected, got } => {
+            Fault::bad_request(format!("Size mismatch: expected {expected} bytes, got {got} bytes"))
+        }
+        UploadError::SizeExceeded { expected, got } => {
+            Fault::bad_request(format!("Size exceeds: expected {expected} bytes, got {got} bytes"))
+        }
+        UploadError::Mismatch(mismatch) => Fault::bad_request(format!(
+            "The data does not match the image: {mismatch}. Upload the data it was made for."
+        )),
+        UploadError::ClientGone { received } => Fault::bad_request(format!(
+            "The body ended after {received} bytes. Send it whole."
+        )),
+        UploadError::TooSlow { received } => Fault::new(
+            S::REQUEST_TIMEOUT,
+            format!("The body came too slowly: {received} bytes were received. Try again."),
+        ),
+        UploadError::BadFraming(what) => {
+            Fault::bad_request(format!("The chunked body is malformed: {what}."))
+        }
+        UploadError::DeletedMeanwhile(id) => Fault::new(
+            S::GONE,
+            format!(
+                "Image {id} could not be found after upload. The image may have been deleted \
+                 during the upload, cleaning up the chunks uploaded."
+            ),
+        ),
+        UploadError::Store(error) => error.into(),
+        UploadError::Meta(error) => error.into(),
+        UploadError::LanesGone(_) | UploadError::EngineGone | UploadError::Handover(_) => {
+            Fault::new(S::SERVICE_UNAVAILABLE, "The server is shutting down. Try again.")
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Errors on their way out, and the one table that gives every internal error its status.
+//!
+//! A [`Fault`] is for the client: a status and a sentence, laid out as WebOb does it for Glance
+//! (`PR-08`), because clients cut the sentence out of that page. What the client must not see goes
+//! to the log where the internal error becomes a fault, once.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use serde_json::json;
+
+use super::accept::{self, Media};
+use super::python;
+use crate::meta::MetaError;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// What Glance says of every failure that is its own.
+const INTERNAL: &str =
+    "The server has either erred or is incapable of performing the requested operation.";
+
+/// An answer that is an error.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    status: StatusCode,
+    message: String,
+    detail: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Fault {
+    /// A fault with the sentence that the client reads.
+    #[must_use]
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), detail: None, headers: Vec::new() }
+    }
+
+    /// 400: the request is wrong.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 403: the request is understood and refused.
+    #[must_use]
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// 404 for an image, by whatever id the client gave.
+    #[must_use]
+    pub fn no_image(id: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("No image found with ID {id}"))
+    }
+
+    /// 405, naming the methods that the resource has.
+    #[must_use]
+    pub fn method_not_allowed(method: &Method, allow: &str) -> Self {
+        let message = format!("The method {method} is not allowed for this resource. ");
+        let fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, message);
+        match HeaderValue::from_str(allow) {
+            Ok(allow) => fault.with_header(ALLOW, allow),
+            Err(_) => fault,
+        }
+    }
+
+    /// 500: nothing the client could do about it.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
+    }
+
+    /// Adds the second sentence of those faults that have one.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The sentence that the client reads.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The answer in the form that the request accepts.
+    #[must_use]
+    pub fn into_response(self, request_headers: &HeaderMap) -> Response<Bytes> {
+        let (content_type, body) = match accept::error_media(&accept::header(request_headers)) {
+            Media::Html => ("text/html; charset=UTF-8", self.html()),
+            Media::Json => ("application/json", self.json()),
+            Media::Text => ("text/plain; charset=UTF-8", self.text()),
+        };
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = self.status;
+        response.headers_mut().extend(self.headers);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+    }
+
+    fn html(&self) -> String {
+        let status = self.status_line();
+        let body = self.body(escape_html);
+        format!(
+            "<html>\n <head>\n  <title>{status}</title>\n </head>\n <body>\n  <h1>{status}</h1>\n  \
+             {body}\n </body>\n</html>"
+        )
+    }
+
+    fn json(&self) -> String {
+        python::dumps_ascii(&json!({
+            "message": self.body(str::to_owned),
+            "code": self.status_line(),
+            "title": title(self.status),
+        }))
+    }
+
+    fn text(&self) -> String {
+        format!("{}\n\n{}", self.status_line(), strip_tags(&self.body(str::to_owned)))
+    }
+
+    /// WebOb's template, which it keeps even where the body is not HTML; that of 405 is shorter.
+    fn body(&self, escape: fn(&str) -> String) -> String {
+        let detail = escape(self.detail.as_deref().unwrap_or_default());
+        let tail = if self.status == StatusCode::METHOD_NOT_ALLOWED { "" } else { "\n\n" };
+        format!("{}<br /><br />\n{detail}{tail}", escape(&self.message))
+    }
+
+    fn status_line(&self) -> String {
+        format!("{} {}", self.status.as_str(), title(self.status))
+    }
+}
+
+/// A status in WebOb's words; two of them are older than those in use now.
+fn title(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
+        StatusCode::RANGE_NOT_SATISFIABLE => "Requested Range Not Satisfiable",
+        other => other.canonical_reason().unwrap_or("Unknown"),
+    }
+}
+
+/// Escapes markup, and everything outside ASCII by its number.
+fn escape_html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#x27;"),
+            c if c.is_ascii() => out.push(c),
+            c => out.push_str(&format!("&#{};", u32::from(c))),
+        }
+    }
+    out
+}
+
+/// Makes plain text of the template: `<br>` ends a line, other tags and line ends go.
+fn strip_tags(html: &str) -> String {
+    let mut out = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some((before, tag_on)) = rest.split_once('<') {
+        let Some((tag, after)) = tag_on.split_once('>') else { break };
+        push_on_one_line(&mut out, before);
+        if tag.get(..2).is_some_and(|name| name.eq_ignore_ascii_case("br")) {
+            out.push('\n');
+        }
+        rest = after;
+    }
+    push_on_one_line(&mut out, rest);
+    out
+}
+
+fn push_on_one_line(out: &mut String, text: &str) {
+    out.extend(text.chars().filter(|&c| c != '\r').map(|c| if c == '\n' { ' ' } else { c }));
+}
+
+impl From<MetaError> for Fault {
+    fn from(error: MetaError) -> Self {
+        match &error {
+            MetaError::NotFound(id) => Self::no_image(id.as_str()),
+            MetaError::Exists(id) => {
+                Self::new(StatusCode::CONFLICT, format!("Image ID {id} already exists!"))
+            }
+            MetaError::Conflict { actual, wanted, .. } => Self::new(
+                StatusCode::CONFLICT,
+                format!("Image status is {actual} where this operation needs {wanted}"),
+            ),
+            MetaError::UnknownMarker(marker) => {
+                Self::bad_request(format!("No image found with ID {marker}"))
+            }
+            MetaError::Database(_) => unavailable(&error, "The image database"),
+            MetaError::Schema { .. } | MetaError::Corrupt { .. } => internal(&error),
+        }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        match error.kind() {
+            StoreErrorKind::NotFound => {
+                Self::new(StatusCode::NOT_FOUND, "The image data could not be found in its store")
+            }
+            StoreErrorKind::Exists => {
+                Self::new(StatusCode::CONFLICT, "The image has data in this store already")
+            }
+            StoreErrorKind::NoSpace => {
+                logged(&error);
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Image storage media is full")
+            }
+            StoreErrorKind::Denied => {
+                logged(&error);
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Insufficient permissions on image storage media",
+                )
+            }
+            StoreErrorKind::InUse => {
+                Self::new(StatusCode::CONFLICT, "The image data is in use and can't be removed")
+            }
+            StoreErrorKind::AddDisabled => Self::new(
+                StatusCode::GONE,
+                "Error in store configuration. Adding images to store is disabled.",
+            ),
+            StoreErrorKind::Unavailable => unavailable(&error, "The image store"),
+            StoreErrorKind::BadLocation | StoreErrorKind::Io => internal(&error),
+        }
+    }
+}
+
+fn internal(error: &dyn Error) -> Fault {
+    logged(error);
+    Fault::internal()
+}
+
+fn unavailable(error: &dyn Error, what: &str) -> Fault {
+    logged(error);
+    let message = format!("{what} can't be reached at the moment. Please try again later.");
+    Fault::new(StatusCode::SERVICE_UNAVAILABLE, message)
+}
+
+/// Logs an internal error with its causes; the client gets a sentence without them.
+fn logged(error: &dyn Error) {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    tracing::error!(%error, ?causes, "the request failed");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use http::header::ACCEPT;
+
+    use super::*;
+    use crate::image::{ImageId, Status};
+
+    fn body(fault: &Fault, accept: &'static str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        String::from_utf8(fault.clone().into_response(&headers).into_body().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn pr_08_markup_and_foreign_letters_are_escaped() {
+        let fault = Fault::bad_request("<b> & \"\u{e9}\"");
+        assert!(body(&fault, "*/*").contains("&lt;b&gt; &amp; &quot;&#233;&quot;<br /><br />"));
+        assert!(body(&fault, "application/json").contains(r#"<b> & \"\u00e9\"<br /><br />\n\n\n"#));
+        assert_eq!(body(&fault, "text/plain"), "400 Bad Request\n\n & \"\u{e9}\"\n\n   ");
+    }
+
+    #[test]
+    fn pr_08_titles_are_those_of_webob() {
+        let title = |status| Fault::new(status, "x").status_line();
+        assert_eq!(title(StatusCode::PAYLOAD_TOO_LARGE), "413 Request Entity Too Large");
+        assert_eq!(title(StatusCode::RANGE_NOT_SATISFIABLE), "416 Requested Range Not Satisfiable");
+        assert_eq!(title(StatusCode::NOT_FOUND), "404 Not Found");
+    }
+
+    #[test]
+    fn meta_errors_have_their_status_and_tell_no_secrets() {
+        let id = ImageId::random();
+        let conflict =
+            MetaError::Conflict { id: id.clone(), actual: Status::Active, wanted: Status::Queued };
+        let corrupt = MetaError::Corrupt { id: "x".into(), column: "size", value: "secret".into() };
+        let database = MetaError::Database(sqlx::Error::Protocol("secret".into()));
+        for (error, status) in [
+            (MetaError::NotFound(id.clone()), 404),
+            (MetaError::Exists(id), 409),
+            (conflict, 409),
+            (MetaError::UnknownMarker("m".into()), 400),
+            (MetaError::Schema { found: None, wanted: "w", remedy: "secret" }, 500),
+            (corrupt, 500),
+            (database, 503),
+        ] {
+            let fault = Fault::from(error);
+            assert_eq!(fault.status().as_u16(), status);
+            assert!(!fault.message().contains("secret"), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn store_errors_have_their_status_and_tell_no_paths() {
+        for (kind, status) in [
+            (StoreErrorKind::NotFound, 404),
+            (StoreErrorKind::Exists, 409),
+            (StoreErrorKind::NoSpace, 413),
+            (StoreErrorKind::Denied, 503),
+            (StoreErrorKind::InUse, 409),
+            (StoreErrorKind::AddDisabled, 410),
+            (StoreErrorKind::Unavailable, 503),
+            (StoreErrorKind::BadLocation, 500),
+            (StoreErrorKind::Io, 500),
+        ] {
+            let fault = Fault::from(StoreError::new(kind, "/secret/path"));
+            assert_eq!(fault.status().as_u16(), status, "{kind:?}");
+            assert!(!fault.message().contains("secret"), "{fault:?}");
+        }
+    }
+}

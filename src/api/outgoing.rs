@@ -1,0 +1,179 @@
+//! `GET /v2/images/{id}/file`: finds the copy to serve and sends it (`DD-01` to `DD-09`).
+
+use bytes::Bytes;
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue};
+use http::{HeaderName, Response, StatusCode};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::data::{Exchange, Kept};
+use super::fault::Fault;
+use super::ranges::{self, Part};
+use super::wire::{self, After};
+use super::{App, answer};
+use crate::download::{self, Outgoing, Pace, SendError};
+use crate::image::{Image, ImageId, Location};
+use crate::observe::DownloadResult;
+use crate::store::{Source, StoreError, StoreErrorKind};
+use crate::upload::Rest;
+
+/// Glance's own header: the MD5 in hexadecimal digits, not in base64 (`DD-01`).
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// Serves the data of an image.
+pub(super) async fn get(
+    exchange: Exchange<'_>,
+    stream: TcpStream,
+    id: &str,
+    rest: Rest,
+) -> Kept {
+    if !rest.is_read() {
+        let fault = Fault::bad_request("A body is not expected with this request.");
+        return exchange.refuse(stream, fault, rest).await;
+    }
+    match find(exchange.app, id, exchange.head.uri.query().unwrap_or("")).await {
+        Ok(Some((image, source))) => send(exchange, stream, &image, source, rest).await,
+        Ok(None) => exchange.answer(stream, answer::empty(StatusCode::NO_CONTENT), rest).await,
+        Err(fault) => exchange.refuse(stream, fault, rest).await,
+    }
+}
+
+/// The image with its data opened; `None` when it has none.
+async fn find(app: &App, id: &str, query: &str) -> Result<Option<(Image, Source)>, Fault> {
+    let prefer = preferred_stores(app, query)?;
+    let parsed = ImageId::parse(id).ok_or_else(|| Fault::no_image(id))?;
+    let image = app.repo.get(&parsed).await?;
+    let locations = in_order(app, &image, &prefer);
+    let mut last = None;
+    for location in locations {
+        match open(app, location).await {
+            Ok(source) => return Ok(Some((image, source))),
+            Err(error) => {
+                tracing::warn!(image_id = %image.id, %error, "a copy can't be read");
+                last = Some(error);
+            }
+        }
+    }
+    match last {
+        None => Ok(None),
+        Some(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
+        Some(error) => Err(error.into()),
+    }
+}
+
+async fn open(app: &App, location: &Location) -> Result<Source, StoreError> {
+    match app.stores.of_location(location) {
+        Some(store) => store.open(location).await,
+        None => {
+            let context = "no configured store can read the location";
+            Err(StoreError::new(StoreErrorKind::BadLocation, context))
+        }
+    }
+}
+
+/// `?prefer=s1,s2` (`DD-07`); a reserved store is as unknown as any other (`D-24`).
+fn preferred_stores(app: &App, query: &str) -> Result<Vec<String>, Fault> {
+    let mut stores = Vec::new();
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        if key == "prefer" {
+            stores.extend(value.split(',').map(|id| id.trim().to_owned()));
+        }
+    }
+    match stores.iter().find(|id| app.stores.get(id).is_none()) {
+        Some(id) => Err(Fault::bad_request(format!("Store '{id}' is not configured."))),
+        None => Ok(stores),
+    }
+}
+
+/// Preferred stores first, in the order of the request, then by weight (`DD-06`).
+fn in_order<'a>(app: &App, image: &'a Image, prefer: &[String]) -> Vec<&'a Location> {
+    let mut locations = app.stores.by_weight(&image.locations);
+    locations.sort_by_key(|location| {
+        let store = app.stores.of_location(location).map(|store| store.id());
+        prefer.iter().position(|id| Some(id.as_str()) == store).unwrap_or(prefer.len())
+    });
+    locations
+}
+
+async fn send(
+    exchange: Exchange<'_>,
+    stream: TcpStream,
+    image: &Image,
+    source: Source,
+    rest: Rest,
+) -> Kept {
+    let Source::File(file, found) = source;
+    let size = image.size.unwrap_or(found);
+    let part = match ranges::wanted(&exchange.head.headers, size) {
+        Ok(part) => part,
+        Err(fault) => return exchange.refuse(stream, fault, rest).await,
+    };
+    let Part { offset, len } = part.unwrap_or(Part { offset: 0, len: size });
+    let mut response = head(image, part, size);
+    exchange.request_id.stamp(&mut response);
+    let after = wire::wanted_after(exchange.head.version, &exchange.head.headers);
+    let outgoing = Outgoing { file, offset, len };
+    match transfer(exchange.app, stream, &response, outgoing, after).await {
+        Ok(stream) if after == After::Keep => Some((stream, rest.leftover)),
+        Ok(stream) => {
+            wire::close_lingering(stream).await;
+            None
+        }
+        Err(error) => {
+            note_broken(exchange.app, image, &error);
+            None
+        }
+    }
+}
+
+fn head(image: &Image, part: Option<Part>, size: u64) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CONTENT_LENGTH, part.map_or(size, |part| part.len).into());
+    if let Some(md5) = image.checksum.as_deref().and_then(|md5| HeaderValue::from_str(md5).ok()) {
+        headers.insert(CONTENT_MD5, md5);
+    }
+    if let Some(Part { offset, len }) = part {
+        let range = format!("bytes {offset}-{}/{size}", offset + len - 1);
+        if let Ok(range) = HeaderValue::from_str(&range) {
+            headers.insert(CONTENT_RANGE, range);
+        }
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    response
+}
+
+async fn transfer(
+    app: &App,
+    mut stream: TcpStream,
+    response: &Response<Bytes>,
+    outgoing: Outgoing,
+    after: After,
+) -> Result<TcpStream, SendError> {
+    stream.write_all(&wire::head(response, outgoing.len, after)).await?;
+    let pace = Pace {
+        rate_bytes_per_sec_min: app.settings.glissade.rate_bytes_per_sec_min,
+        grace: app.settings.glissade.stall_grace,
+    };
+    download::send(&stream, outgoing, pace, |bytes| app.metrics.download_bytes(bytes)).await?;
+    app.metrics.download_ended(DownloadResult::Sent);
+    Ok(stream)
+}
+
+/// A broken download is closed as it stands. Only a short file is the server's affair.
+fn note_broken(app: &App, image: &Image, error: &SendError) {
+    let result = match error {
+        SendError::Short { .. } => {
+            tracing::error!(image_id = %image.id, %error, "the stored data is damaged");
+            DownloadResult::Short
+        }
+        SendError::TooSlow => DownloadResult::TooSlow,
+        SendError::Io(_) => DownloadResult::ClientGone,
+    };
+    if result != DownloadResult::Short {
+        tracing::info!(image_id = %image.id, %error, "a download broke off");
+    }
+    app.metrics.download_ended(result);
+}

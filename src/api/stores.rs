@@ -1,0 +1,66 @@
+//! Discovery: the stores and import methods that a client may name (`DI-01` to `DI-03`).
+//!
+//! Reserved stores are not in the registry, so they can't be listed here (`D-24`).
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::App;
+use super::answer;
+use super::fault::Fault;
+use crate::store::Entry;
+
+/// `GET /v2/info/import`.
+pub(super) fn import_methods(app: &App) -> Response<Bytes> {
+    let methods = json!({
+        "description": "Import methods available.",
+        "type": "array",
+        "value": app.settings.api.enabled_import_methods,
+    });
+    answer::json(StatusCode::OK, &json!({ "import-methods": methods }))
+}
+
+/// `GET /v2/info/stores`: 404 where clients don't know stores by id.
+pub(super) fn list(app: &App) -> Result<Response<Bytes>, Fault> {
+    listed(app, |entry| brief(entry, app))
+}
+
+/// `GET /v2/info/stores/detail`: what only administrators and services need.
+pub(super) fn detail(app: &App) -> Result<Response<Bytes>, Fault> {
+    listed(app, |entry| {
+        let mut view = brief(entry, app);
+        view.insert("type".into(), entry.store.scheme().into());
+        view.insert("properties".into(), entry.store.properties().into());
+        view.insert("weight".into(), entry.weight.into());
+        view
+    })
+}
+
+fn listed(
+    app: &App,
+    view: impl Fn(&Entry) -> Map<String, Value>,
+) -> Result<Response<Bytes>, Fault> {
+    if !app.stores.is_multi() {
+        let message = "Multi backend is not supported at this site.";
+        return Err(Fault::new(StatusCode::NOT_FOUND, message));
+    }
+    let stores: Vec<Value> = app.stores.entries().iter().map(|entry| view(entry).into()).collect();
+    Ok(answer::json(StatusCode::OK, &json!({ "stores": stores })))
+}
+
+/// What every client may know. The flags are strings, and absent rather than false.
+fn brief(entry: &Entry, app: &App) -> Map<String, Value> {
+    let mut view = Map::new();
+    view.insert("id".into(), entry.store.id().into());
+    if let Some(description) = entry.description.as_deref().filter(|text| !text.is_empty()) {
+        view.insert("description".into(), description.into());
+    }
+    if entry.store.id() == app.stores.default_id() {
+        view.insert("default".into(), "true".into());
+    }
+    if entry.store.add_disabled().is_some() {
+        view.insert("read-only".into(), "true".into());
+    }
+    view
+}

@@ -1,0 +1,95 @@
+//! An image as JSON, in Glance's order of keys (`CR-08`, `SD-02`, `SD-03`).
+
+use serde_json::{Map, Value, json};
+use time::{OffsetDateTime, UtcOffset};
+
+use super::App;
+use crate::image::{Image, Location, LocationStatus};
+use crate::meta::CLAIM_PROPERTY;
+
+/// Properties that are the servers' own business and never shown.
+const HIDDEN: [&str; 3] = ["os_glance_stage_host", "os_glance_hash_op_host", CLAIM_PROPERTY];
+
+/// The record as create, show and list answer it.
+pub(super) fn image(app: &App, image: &Image) -> Value {
+    let mut view = properties(image);
+    view.extend(attributes(image));
+    let locations = readable_locations(app, image);
+    view.extend(data_urls(app, &locations));
+    view.extend(links(image));
+    let stores: Vec<&str> = locations.iter().filter_map(|location| location.store_id()).collect();
+    if app.stores.is_multi() && !stores.is_empty() {
+        view.insert("stores".into(), stores.join(",").into());
+    }
+    view.into()
+}
+
+fn properties(image: &Image) -> Map<String, Value> {
+    let shown = image.properties.iter().filter(|(key, _)| !HIDDEN.contains(&key.as_str()));
+    shown.map(|(key, value)| (key.clone(), value.as_str().into())).collect()
+}
+
+fn attributes(image: &Image) -> Map<String, Value> {
+    fields([
+        ("name", json!(image.name)),
+        ("disk_format", json!(image.disk_format)),
+        ("container_format", json!(image.container_format)),
+        ("visibility", json!(image.visibility.as_str())),
+        ("size", json!(image.size)),
+        ("virtual_size", json!(image.virtual_size)),
+        ("status", json!(image.status.as_str())),
+        ("checksum", json!(image.checksum)),
+        ("protected", json!(image.protected)),
+        ("min_ram", json!(image.min_ram)),
+        ("min_disk", json!(image.min_disk)),
+        ("owner", json!(image.owner)),
+        ("os_hidden", json!(image.os_hidden)),
+        ("os_hash_algo", json!(image.os_hash_algo)),
+        ("os_hash_value", json!(image.os_hash_value)),
+        ("id", json!(image.id.as_str())),
+        ("created_at", json!(iso_time(image.created_at))),
+        ("updated_at", json!(iso_time(image.updated_at))),
+    ])
+}
+
+/// Copies whose data can be read, best store first (`RC-03`).
+fn readable_locations<'a>(app: &App, image: &'a Image) -> Vec<&'a Location> {
+    let mut locations = app.stores.by_weight(&image.locations);
+    locations.retain(|location| location.status == LocationStatus::Active);
+    locations
+}
+
+/// Where the data lies, for clients that the operator lets see it.
+fn data_urls(app: &App, locations: &[&Location]) -> Map<String, Value> {
+    let mut view = Map::new();
+    if app.settings.api.show_multiple_locations {
+        let all = locations.iter().map(|at| json!({ "url": at.url, "metadata": at.metadata }));
+        view.insert("locations".into(), all.collect());
+    }
+    if let Some(best) = locations.first().filter(|_| app.settings.api.show_image_direct_url) {
+        view.insert("direct_url".into(), best.url.as_str().into());
+    }
+    view
+}
+
+fn links(image: &Image) -> Map<String, Value> {
+    let href = format!("/v2/images/{}", image.id);
+    fields([
+        ("tags", json!(image.tags)),
+        ("self", json!(href)),
+        ("file", json!(format!("{href}/file"))),
+        ("schema", json!("/v2/schemas/image")),
+    ])
+}
+
+fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// `YYYY-MM-DDTHH:MM:SSZ`: whole seconds, UTC.
+fn iso_time(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    let (hour, minute, second) = at.to_hms();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}

@@ -1,0 +1,503 @@
+//! Which options there are: honoured, retired, or accepted without effect.
+//!
+//! An operator's file is read as it is, so most of what Glance knows must pass. Yet nothing passes
+//! in silence: an option of ours that we don't know is refused, one that Glance retired gets a
+//! warning with the reason, one that this release does not act on is named in one summarising
+//! warning, and what nobody knows gets a warning of its own, for it may be a typing error.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::{ConfigError, Refusal};
+use super::file::Entry;
+use super::stores::{STAGING_STORE, TASKS_STORE};
+
+/// An option with a place of its own.
+#[derive(Debug)]
+pub(super) struct Opt {
+    pub section: &'static str,
+    pub key: &'static str,
+    /// As an operator would write it.
+    pub default: Option<&'static str>,
+    /// Section and key under which it was known.
+    pub formerly: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! options {
+    ($($name:ident = $section:literal $key:literal $(or $default:literal)?
+        $(formerly $old_section:literal $old_key:literal)*;)*) => {
+        $(pub(super) const $name: Opt = Opt {
+            section: $section,
+            key: $key,
+            default: options!(@default $($default)?),
+            formerly: &[$(($old_section, $old_key)),*],
+        };)*
+        /// Every option that is honoured, except those of single stores.
+        pub(super) const HONOURED: &[Opt] = &[$($name),*];
+    };
+    (@default) => { None };
+    (@default $default:literal) => { Some($default) };
+}
+
+options! {
+    BIND_HOST = "DEFAULT" "bind_host" or "127.0.0.1";
+    BIND_PORT = "DEFAULT" "bind_port" or "9292";
+    BACKLOG = "DEFAULT" "backlog";
+    DEBUG = "DEFAULT" "debug" or "false";
+    LOG_FILE = "DEFAULT" "log_file" or "" formerly "DEFAULT" "logfile";
+    LOG_DIR = "DEFAULT" "log_dir" or "" formerly "DEFAULT" "logdir";
+    USE_JSON = "DEFAULT" "use_json" or "false";
+
+    ENABLED_BACKENDS = "DEFAULT" "enabled_backends" or "";
+    NODE_STAGING_URI = "DEFAULT" "node_staging_uri" or "file:///tmp/staging/";
+    DEFAULT_BACKEND = "glance_store" "default_backend";
+    LEGACY_STORES = "glance_store" "stores" or "file,http"
+        formerly "DEFAULT" "known_stores" formerly "DEFAULT" "stores";
+    LEGACY_DEFAULT = "glance_store" "default_store" or "file" formerly "DEFAULT" "default_store";
+    WORK_DIR = "task" "work_dir" or "";
+
+    PUBLIC_ENDPOINT = "DEFAULT" "public_endpoint" or "";
+    SELF_URL = "DEFAULT" "worker_self_reference_url" or "";
+    LIMIT_PARAM_DEFAULT = "DEFAULT" "limit_param_default" or "25";
+    API_LIMIT_MAX = "DEFAULT" "api_limit_max" or "1000";
+    IMAGE_PROPERTY_QUOTA = "DEFAULT" "image_property_quota" or "128";
+    IMAGE_TAG_QUOTA = "DEFAULT" "image_tag_quota" or "128";
+    IMAGE_SIZE_CAP = "DEFAULT" "image_size_cap" or "1099511627776";
+    SHOW_IMAGE_DIRECT_URL = "DEFAULT" "show_image_direct_url" or "false";
+    SHOW_MULTIPLE_LOCATIONS = "DEFAULT" "show_multiple_locations" or "false";
+    IMAGE_CACHE_DIR = "DEFAULT" "image_cache_dir" or "";
+    IMPORT_METHODS = "DEFAULT" "enabled_import_methods"
+        or "glance-direct,web-download,copy-image";
+    HASHING_ALGORITHM = "DEFAULT" "hashing_algorithm" or "sha512";
+    DELAYED_DELETE = "DEFAULT" "delayed_delete" or "false";
+    MAX_REQUEST_ID_LENGTH = "DEFAULT" "max_request_id_length" or "64";
+    METADATA_ENCRYPTION_KEY = "DEFAULT" "metadata_encryption_key" or "";
+    CONTAINER_FORMATS = "image_format" "container_formats"
+        or "ami,ari,aki,bare,ovf,ova,docker,compressed" formerly "DEFAULT" "container_formats";
+    DISK_FORMATS = "image_format" "disk_formats"
+        or "ami,ari,aki,vhd,vhdx,vmdk,raw,qcow2,vdi,iso,ploop" formerly "DEFAULT" "disk_formats";
+    HEALTHCHECK_FILE = "healthcheck" "disable_by_file_path" or "";
+    FLAVOR = "paste_deploy" "flavor" or "";
+
+    CONNECTION = "database" "connection"
+        formerly "DEFAULT" "sql_connection" formerly "database" "sql_connection"
+        formerly "sql" "connection";
+    SQLITE_SYNCHRONOUS = "database" "sqlite_synchronous" or "true"
+        formerly "DEFAULT" "sqlite_synchronous";
+    MAX_POOL_SIZE = "database" "max_pool_size" or "5"
+        formerly "DEFAULT" "sql_max_pool_size" formerly "database" "sql_max_pool_size";
+
+    ADMIN_LISTEN = "glissade" "admin_listen" or "127.0.0.1:9293";
+    IO_URING = "glissade" "io_uring" or "auto";
+    DURABILITY = "glissade" "durability" or "full";
+    ENGINES = "glissade" "engines" or "1";
+    HASH_WORKERS = "glissade" "hash_workers";
+    SLOTS_PER_UPLOAD_MAX = "glissade" "slots_per_upload_max";
+    SLOT_ARENA_BYTES = "glissade" "slot_arena_bytes";
+    DIRECT_IO = "glissade" "direct_io" or "true";
+    RATE_BYTES_PER_SEC_MIN = "glissade" "rate_bytes_per_sec_min";
+    STALL_GRACE_SECS = "glissade" "stall_grace_secs";
+    HEAD_TIMEOUT_SECS = "glissade" "head_timeout_secs";
+    DRAIN_GRACE_SECS = "glissade" "drain_grace_secs";
+    NODE_ID = "glissade" "node_id";
+    LOG_FORMAT = "glissade" "log_format" or "text";
+}
+
+/// Honoured options of a store, in its own section, `[backend_defaults]` or `[glance_store]`.
+const OF_A_STORE: &[&str] = &[
+    "store_description",
+    "weight",
+    "filesystem_store_datadir",
+    "filesystem_store_datadirs",
+    "filesystem_store_file_perm",
+    "filesystem_store_chunk_size",
+    "filesystem_thin_provisioning",
+    "filesystem_store_metadata_file",
+];
+
+/// Honoured options of a reserved store.
+const OF_A_RESERVED_STORE: &[&str] = &["filesystem_store_datadir", "filesystem_store_chunk_size"];
+
+/// How a driver's other options start.
+const DRIVER_PREFIXES: &[&str] = &[
+    "filesystem_",
+    "https_",
+    "http_proxy_",
+    "rbd_",
+    "rados_",
+    "s3_",
+    "swift_",
+    "default_swift_",
+    "cinder_",
+    "rootwrap_",
+    "os_region_",
+    "vmware_",
+];
+
+/// Options that Glance itself gave up, or whose work is done elsewhere, with the reason.
+const RETIRED: &[(&str, &[&str])] = &[
+    ("one process serves all cores; see engines and hash_workers in [glissade]", &["workers"]),
+    (
+        "this server speaks plain HTTP; TLS ends at the proxy before it",
+        &["cert_file", "key_file", "ca_file"],
+    ),
+    (
+        "connections are judged by the deadlines and bounds of [glissade]",
+        &["tcp_keepidle", "client_socket_timeout", "http_keepalive", "max_header_line"],
+    ),
+    (
+        "Glance has retired it",
+        &[
+            "enable_image_import",
+            "enable_v1_api",
+            "enable_v2_api",
+            "enable_v1_registry",
+            "enable_v2_registry",
+            "owner_is_tenant",
+            "location_strategy",
+            "digest_algorithm",
+            "data_api",
+            "registry_host",
+            "registry_port",
+            "registry_client_protocol",
+            "use_user_token",
+            "admin_role",
+            "send_identity_headers",
+        ],
+    ),
+];
+
+/// Sections that Glance 33 knows and in which this release honours nothing more than the above.
+const ACCEPTED_SECTIONS: &[&str] = &[
+    "barbican",
+    "barbican_service_user",
+    "cache",
+    "cors",
+    "glance_download_properties",
+    "image_conversion",
+    "image_import_opts",
+    "import_filtering_opts",
+    "inject_metadata_properties",
+    "key_manager",
+    "keystone_authtoken",
+    "oslo_concurrency",
+    "oslo_limit",
+    "oslo_messaging_amqp",
+    "oslo_messaging_kafka",
+    "oslo_messaging_notifications",
+    "oslo_messaging_rabbit",
+    "oslo_middleware",
+    "oslo_middleware_tracing",
+    "oslo_policy",
+    "oslo_reports",
+    "profiler",
+    "profiler_jaeger",
+    "profiler_otlp",
+    "service_user",
+    "taskflow_executor",
+    "vault",
+    "wsgi",
+];
+
+/// Single options that Glance 33 knows and this release does not act on.
+const ACCEPTED: &[(&str, &[&str])] = &[
+    (
+        "DEFAULT",
+        &[
+            "allow_anonymous_access",
+            "api_paste_config",
+            "backdoor_port",
+            "backdoor_socket",
+            "control_exchange",
+            "daemon",
+            "default_log_levels",
+            "default_publisher_id",
+            "disabled_notifications",
+            "do_secure_hash",
+            "executor_thread_pool_size",
+            "fatal_deprecations",
+            "graceful_shutdown_timeout",
+            "http_retries",
+            "image_cache_driver",
+            "image_cache_max_size",
+            "image_cache_sqlite_db",
+            "image_cache_stall_time",
+            "image_location_quota",
+            "image_member_quota",
+            "instance_format",
+            "instance_uuid_format",
+            "log_color",
+            "log_config",
+            "log_config_append",
+            "log_date_format",
+            "log_options",
+            "log_rotate_interval",
+            "log_rotate_interval_type",
+            "log_rotation_type",
+            "logging_context_format_string",
+            "logging_debug_format_suffix",
+            "logging_default_format_string",
+            "logging_exception_prefix",
+            "logging_user_identity_format",
+            "max_logfile_count",
+            "max_logfile_size_mb",
+            "property_protection_file",
+            "property_protection_rule_format",
+            "publish_errors",
+            "pydev_worker_debug_host",
+            "pydev_worker_debug_port",
+            "rate_limit_burst",
+            "rate_limit_except_level",
+            "rate_limit_interval",
+            "restore",
+            "rpc_ping_enabled",
+            "rpc_response_timeout",
+            "run_external_periodic_tasks",
+            "scrub_pool_size",
+            "scrub_time",
+            "syslog_log_facility",
+            "task_time_to_live",
+            "transport_url",
+            "use_journal",
+            "use_keystone_limits",
+            "use_stderr",
+            "use_syslog",
+            "user_storage_quota",
+            "verbose",
+            "wakeup_time",
+            "watch_log_file",
+            "wsgi_default_pool_size",
+            "wsgi_keep_alive",
+            "wsgi_log_format",
+            "wsgi_server_debug",
+        ],
+    ),
+    (
+        "database",
+        &[
+            "asyncio_connection",
+            "asyncio_slave_connection",
+            "backend",
+            "connection_debug",
+            "connection_parameters",
+            "connection_recycle_time",
+            "connection_trace",
+            "db_inc_retry_interval",
+            "db_max_retries",
+            "db_max_retry_interval",
+            "db_retry_interval",
+            "idle_timeout",
+            "max_overflow",
+            "max_retries",
+            "min_pool_size",
+            "mysql_enable_ndb",
+            "mysql_sql_mode",
+            "mysql_wsrep_sync_wait",
+            "pool_timeout",
+            "retry_interval",
+            "slave_connection",
+            "synchronous_reader",
+            "use_db_reconnect",
+            "use_tpool",
+        ],
+    ),
+    (
+        "healthcheck",
+        &[
+            "allowed_source_ranges",
+            "backends",
+            "detailed",
+            "disable_by_file_paths",
+            "enable_by_file_paths",
+            "ignore_proxied_requests",
+            "path",
+        ],
+    ),
+    (
+        "image_format",
+        &["gpt_safety_checks_nonfatal", "require_image_format_match", "vmdk_allowed_types"],
+    ),
+    ("paste_deploy", &["config_file"]),
+    ("task", &["task_executor", "task_time_to_live"]),
+];
+
+enum Standing {
+    Honoured,
+    /// Under an old name of this option.
+    Renamed(&'static Opt),
+    Retired(&'static str),
+    WithoutEffect,
+    Unknown,
+}
+
+/// Says what has no effect, one line each. `stores` are the sections that belong to stores.
+///
+/// # Errors
+/// An unknown option in `[glissade]`.
+pub(super) fn review(entries: &[Entry], stores: &[String]) -> Result<Vec<String>, ConfigError> {
+    let mut warnings = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut without_effect: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| seen.insert((&entry.section, &entry.key))) {
+        let at = format!("{}: [{}] {}", entry.place, entry.section, entry.key);
+        match standing(entry, stores) {
+            Standing::Honoured => {}
+            Standing::Renamed(opt) => warnings.push(format!(
+                "{at}: an old name, honoured; write it as {} in [{}]",
+                opt.key, opt.section
+            )),
+            Standing::Retired(why) => warnings.push(format!("{at}: ignored: {why}")),
+            Standing::WithoutEffect => {
+                without_effect.entry(&entry.section).or_default().push(&entry.key);
+            }
+            Standing::Unknown if entry.section == "glissade" => return Err(unknown_of_ours(entry)),
+            Standing::Unknown => {
+                warnings.push(format!("{at}: ignored: no such option; check its spelling"));
+            }
+        }
+    }
+    warnings.extend(summary(&without_effect));
+    Ok(warnings)
+}
+
+fn standing(entry: &Entry, stores: &[String]) -> Standing {
+    let (section, key) = (entry.section.as_str(), entry.key.as_str());
+    if HONOURED.iter().any(|opt| opt.section == section && opt.key == key) {
+        return Standing::Honoured;
+    }
+    if let Some(opt) = HONOURED.iter().find(|opt| opt.formerly.contains(&(section, key))) {
+        return Standing::Renamed(opt);
+    }
+    if is_reserved(section) && OF_A_RESERVED_STORE.contains(&key) {
+        return Standing::Honoured;
+    }
+    if stores.iter().any(|store| store == section) {
+        if OF_A_STORE.contains(&key) {
+            return Standing::Honoured;
+        }
+        if is_of_a_driver(key) {
+            return Standing::WithoutEffect;
+        }
+    }
+    if section == "DEFAULT"
+        && let Some((why, _)) = RETIRED.iter().find(|(_, keys)| keys.contains(&key))
+    {
+        return Standing::Retired(why);
+    }
+    if is_accepted(section, key) { Standing::WithoutEffect } else { Standing::Unknown }
+}
+
+fn is_of_a_driver(key: &str) -> bool {
+    DRIVER_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
+fn is_reserved(section: &str) -> bool {
+    [STAGING_STORE, TASKS_STORE].contains(&section)
+}
+
+fn is_accepted(section: &str, key: &str) -> bool {
+    let of_stores = ["glance_store", "backend_defaults"].contains(&section) || is_reserved(section);
+    ACCEPTED_SECTIONS.contains(&section)
+        || ACCEPTED.iter().any(|(known, keys)| *known == section && keys.contains(&key))
+        || (of_stores && is_of_a_driver(key))
+}
+
+/// One line for everything that is known and does nothing here.
+fn summary(without_effect: &BTreeMap<&str, Vec<&str>>) -> Option<String> {
+    if without_effect.is_empty() {
+        return None;
+    }
+    let sections: Vec<_> = without_effect
+        .iter()
+        .map(|(section, keys)| format!("[{section}] {}", keys.join(", ")))
+        .collect();
+    Some(format!("accepted without effect in this release: {}", sections.join("; ")))
+}
+
+fn unknown_of_ours(entry: &Entry) -> ConfigError {
+    let ours = HONOURED.iter().filter(|opt| opt.section == "glissade").map(|opt| opt.key);
+    let remedy = format!("no such option; [glissade] has {}", ours.collect::<Vec<_>>().join(", "));
+    ConfigError::Option(Box::new(Refusal {
+        place: Some(entry.place.clone()),
+        section: entry.section.clone(),
+        key: entry.key.clone(),
+        found: Some(super::error::masked(&entry.value)),
+        remedy,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::file::parse;
+
+    fn warnings(text: &str) -> Vec<String> {
+        let entries = parse(Path::new("t.conf"), text).unwrap();
+        review(&entries, &["fast".to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn cf_08_each_retired_option_gets_one_warning_with_a_reason() {
+        let all = warnings("[DEFAULT]\nworkers=4\ncert_file=/c\nenable_v1_api=true\nworkers=5");
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert!(all[0].starts_with("t.conf:2: [DEFAULT] workers: ignored: "), "{}", all[0]);
+        assert!(all[1].contains("TLS"), "{}", all[1]);
+    }
+
+    #[test]
+    fn unknown_options_get_one_warning_each_with_their_place() {
+        let all = warnings("[DEFAULT]\nbind_hots=x\n[nova]\na=1\nb=2");
+        assert_eq!(all.len(), 3);
+        assert!(all[0].starts_with("t.conf:2: [DEFAULT] bind_hots: "), "{}", all[0]);
+        assert!(all[2].starts_with("t.conf:5: [nova] b: "), "{}", all[2]);
+    }
+
+    #[test]
+    fn what_glance_knows_is_summed_up_in_one_line() {
+        let all = warnings(
+            "[DEFAULT]\ntransport_url=rabbit://u:s3cret@h\n[cors]\nmax_age=1\n\
+             [keystone_authtoken]\nauth_url=x\npassword=s3cret\n[fast]\nrbd_store_pool=x",
+        );
+        assert_eq!(
+            all,
+            ["accepted without effect in this release: [DEFAULT] transport_url; [cors] max_age; \
+              [fast] rbd_store_pool; [keystone_authtoken] auth_url, password"]
+        );
+    }
+
+    #[test]
+    fn honoured_options_and_store_options_are_silent() {
+        assert!(
+            warnings("[DEFAULT]\nbind_host=x\n[fast]\nweight=1\nstore_description=x").is_empty()
+        );
+        assert_eq!(warnings("[slow]\nweight=1").len(), 1);
+    }
+
+    #[test]
+    fn old_names_are_honoured_with_a_hint() {
+        let all = warnings("[DEFAULT]\nsql_connection=sqlite:////x");
+        assert!(all[0].contains("write it as connection in [database]"), "{all:?}");
+    }
+
+    #[test]
+    fn an_unknown_option_of_ours_is_refused_with_the_known_ones() {
+        let entries = parse(Path::new("t.conf"), "[glissade]\ndurabilty = none").unwrap();
+        let error = review(&entries, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("t.conf:2: [glissade] durabilty = none: "), "{error}");
+        assert!(error.contains("io_uring, durability, engines"), "{error}");
+    }
+
+    #[test]
+    fn no_option_has_two_standings() {
+        let mut names = BTreeSet::new();
+        for opt in HONOURED {
+            assert!(names.insert((opt.section, opt.key)), "{opt:?}");
+            assert!(!is_accepted(opt.section, opt.key), "{opt:?}");
+            for former in opt.formerly {
+                assert!(!HONOURED.iter().any(|o| (o.section, o.key) == *former), "{former:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! From files and command line to [`Settings`], checked.
+//!
+//! One function per group of options. The order of checks is the order in which an operator would
+//! want to hear of mistakes: typing errors in our own section, stores, database, who may call, and
+//! where.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::known::{self, Opt};
+use super::options::Options;
+use super::value::{self, Parsed};
+use super::{
+    Api, Database, Durability, Glissade, Identity, IoUring, Log, Settings, Sources, Stores, stores,
+};
+use crate::image::HashAlgo;
+use crate::limits;
+
+const DATA_DIR_DEFAULT: &str = "glissade-data";
+const LOG_FILE_DEFAULT: &str = "glissade.log";
+const IMPORT_METHODS: [&str; 4] =
+    ["glance-direct", "web-download", "copy-image", "glance-download"];
+const DAY_SECS: i128 = 86400;
+
+/// Reads the configuration that the command line, or else `OS_GLANCE_CONFIG_DIR`, names.
+///
+/// # Errors
+/// The first thing that can't be read or honoured, with its place and what to do.
+pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
+    let files = sources.files(std::env::var_os("OS_GLANCE_CONFIG_DIR"))?;
+    if files.is_empty() && sources.config_dirs.is_empty() {
+        embedded(sources)
+    } else {
+        configured(sources, &Options::read(&files)?)
+    }
+}
+
+/// A server without configuration: everything below one directory.
+fn embedded(sources: &Sources) -> Result<Settings, ConfigError> {
+    let dir = sources.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR_DEFAULT));
+    let dir = value::absolute(dir).map_err(|remedy| ConfigError::CommandLine {
+        option: "--data-dir",
+        found: dir.display().to_string(),
+        remedy,
+    })?;
+    let options = Options::default();
+    let database = Database {
+        sqlite_path: dir.join("glissade.sqlite"),
+        sqlite_synchronous: options.need(&known::SQLITE_SYNCHRONOUS, value::boolean)?,
+        max_pool_size: options.need(&known::MAX_POOL_SIZE, pool_size)?,
+    };
+    settings(sources, &options, stores::embedded(&dir), database, Vec::new())
+}
+
+fn configured(sources: &Sources, options: &Options) -> Result<Settings, ConfigError> {
+    let built = stores::build(options)?;
+    let mut warnings = known::review(&options.entries(), &built.sections)?;
+    warnings.extend(built.warnings);
+    if sources.data_dir.is_some() {
+        warnings.push(
+            "--data-dir: ignored: the configuration files say where things are kept".to_owned(),
+        );
+    }
+    settings(sources, options, built.stores, database(options)?, warnings)
+}
+
+fn settings(
+    sources: &Sources,
+    options: &Options,
+    stores: Stores,
+    database: Database,
+    warnings: Vec<String>,
+) -> Result<Settings, ConfigError> {
+    let identity = identity(options)?;
+    let listen = listen(sources, options, identity)?;
+    let api = api(options)?;
+    let glissade = glissade(sources, options, listen, api.worker_self_reference_url.as_deref())?;
+    Ok(Settings {
+        listen,
+        backlog: number(options, &known::BACKLOG, 1..=65535, "a number of connections")?
+            .unwrap_or(limits::BACKLOG),
+        identity,
+        database,
+        stores,
+        api,
+        glissade,
+        log: log(options)?,
+        warnings,
+    })
+}
+
+fn database(options: &Options) -> Result<Database, ConfigError> {
+    let path = options.get(&known::CONNECTION, value::sqlite_url)?.ok_or_else(|| {
+        ConfigError::missing(
+            known::CONNECTION.section,
+            known::CONNECTION.key,
+            "name a SQLite file such as sqlite:////var/lib/glance/glance.sqlite",
+        )
+    })?;
+    Ok(Database {
+        sqlite_path: path,
+        sqlite_synchronous: options.need(&known::SQLITE_SYNCHRONOUS, value::boolean)?,
+        max_pool_size: options.need(&known::MAX_POOL_SIZE, pool_size)?,
+    })
+}
+
+fn pool_size(text: &str) -> Parsed<u32> {
+    value::number(1..=1000, "a number of connections such as 5")(text)
+}
+
+fn identity(options: &Options) -> Result<Identity, ConfigError> {
+    options.need(&known::FLAVOR, |flavor| match flavor.trim() {
+        "" => Ok(Identity::None),
+        flavor if flavor.contains("keystone") || flavor.contains("auth") => Err(
+            "this release does not check identities; leave flavor empty and listen on loopback, \
+             behind a proxy or tunnel that admits only whom you trust"
+                .to_owned(),
+        ),
+        _ => Err("this release has no such pipeline; leave flavor empty".to_owned()),
+    })
+}
+
+/// The address to serve, which must be loopback as long as nobody is asked who they are.
+fn listen(
+    sources: &Sources,
+    options: &Options,
+    identity: Identity,
+) -> Result<SocketAddr, ConfigError> {
+    const WHY: &str = "this release does not check identities, so everyone who can reach this \
+                       address would be an administrator";
+    let is_safe = |ip: IpAddr| match identity {
+        Identity::None => ip.to_canonical().is_loopback(),
+    };
+    if let Some(listen) = sources.listen {
+        return if is_safe(listen.ip()) {
+            Ok(listen)
+        } else {
+            Err(ConfigError::CommandLine {
+                option: "--listen",
+                found: listen.to_string(),
+                remedy: format!("{WHY}; listen on loopback such as 127.0.0.1:9292"),
+            })
+        };
+    }
+    let host = options.need(&known::BIND_HOST, |text| match value::host(text)? {
+        ip if is_safe(ip) => Ok(ip),
+        _ => Err(format!("{WHY}; set it to 127.0.0.1 or start with --listen 127.0.0.1:9292")),
+    })?;
+    let port = options.need(&known::BIND_PORT, value::number(0..=65535, "a port"))?;
+    Ok(SocketAddr::new(host, port))
+}
+
+fn api(options: &Options) -> Result<Api, ConfigError> {
+    refuse_encrypted_locations(options)?;
+    let flag = |opt| options.need(opt, value::boolean);
+    let page = |opt| options.need(opt, value::number(1..=i128::from(i32::MAX), "a number"));
+    let size_cap = value::number(1..=1 << 63, "a number of bytes such as 1099511627776");
+    Ok(Api {
+        public_endpoint: options.need(&known::PUBLIC_ENDPOINT, value::base_url)?,
+        worker_self_reference_url: options.need(&known::SELF_URL, value::base_url)?,
+        limit_param_default: page(&known::LIMIT_PARAM_DEFAULT)?,
+        api_limit_max: page(&known::API_LIMIT_MAX)?,
+        image_property_quota: options.need(&known::IMAGE_PROPERTY_QUOTA, value::quota)?,
+        image_tag_quota: options.need(&known::IMAGE_TAG_QUOTA, value::quota)?,
+        image_size_cap_bytes: options.need(&known::IMAGE_SIZE_CAP, size_cap)?,
+        show_image_direct_url: flag(&known::SHOW_IMAGE_DIRECT_URL)?,
+        show_multiple_locations: flag(&known::SHOW_MULTIPLE_LOCATIONS)?,
+        has_image_cache: options.need(&known::IMAGE_CACHE_DIR, value::some_text)?.is_some(),
+        enabled_import_methods: options.need(&known::IMPORT_METHODS, import_methods)?,
+        hashing_algorithm: options.need(&known::HASHING_ALGORITHM, hashing_algorithm)?,
+        delayed_delete: flag(&known::DELAYED_DELETE)?,
+        container_formats: options.need(&known::CONTAINER_FORMATS, value::list)?,
+        disk_formats: options.need(&known::DISK_FORMATS, value::list)?,
+        max_request_id_length: options
+            .need(&known::MAX_REQUEST_ID_LENGTH, value::number(0..=16384, "a number of bytes"))?,
+        healthcheck_disable_path: options.need(&known::HEALTHCHECK_FILE, value::some_path)?,
+    })
+}
+
+/// With a key set, location URLs in the database are cipher text: unread they would be taken for
+/// paths, and written plain they would be unreadable to glance-api. The key itself is not shown.
+fn refuse_encrypted_locations(options: &Options) -> Result<(), ConfigError> {
+    let key = options.find(&known::METADATA_ENCRYPTION_KEY)?;
+    match key.filter(|found| !found.text.is_empty()) {
+        None => Ok(()),
+        Some(found) => Err(found.hidden().refuse(
+            "this release can't read encrypted locations; decrypt them and unset the key, or let \
+             glance-api keep serving this database",
+        )),
+    }
+}
+
+fn import_methods(text: &str) -> Parsed<Vec<String>> {
+    let methods = value::list(text)?;
+    match methods.iter().find(|method| !IMPORT_METHODS.contains(&method.as_str())) {
+        None => Ok(methods),
+        Some(method) => {
+            Err(format!("{method} is no import method; choose of {}", IMPORT_METHODS.join(", ")))
+        }
+    }
+}
+
+fn hashing_algorithm(text: &str) -> Parsed<HashAlgo> {
+    HashAlgo::parse(text.trim()).map_err(|error| error.to_string())
+}
+
+fn glissade(
+    sources: &Sources,
+    options: &Options,
+    listen: SocketAddr,
+    self_url: Option<&str>,
+) -> Result<Glissade, ConfigError> {
+    let slots_per_upload_max = slots_per_upload_max(options)?;
+    let secs = |opt, default| seconds(options, opt, default);
+    Ok(Glissade {
+        admin_listen: admin_listen(sources, options, listen)?,
+        io_uring: options.need(
+            &known::IO_URING,
+            value::one_of(&[
+                ("auto", IoUring::Auto),
+                ("required", IoUring::Required),
+                ("off", IoUring::Off),
+            ]),
+        )?,
+        durability: options.need(
+            &known::DURABILITY,
+            value::one_of(&[("full", Durability::Full), ("none", Durability::None)]),
+        )?,
+        engines: options.need(&known::ENGINES, value::number(1..=16, "a number of threads"))?,
+        hash_workers: number(options, &known::HASH_WORKERS, 1..=64, "a number of threads")?
+            .unwrap_or_else(cores),
+        slots_per_upload_max,
+        slot_arena_bytes: slot_arena_bytes(options, slots_per_upload_max)?,
+        direct_io: options.need(&known::DIRECT_IO, value::boolean)?,
+        rate_bytes_per_sec_min: number(
+            options,
+            &known::RATE_BYTES_PER_SEC_MIN,
+            1..=1 << 40,
+            "a number of bytes per second such as 8192",
+        )?
+        .unwrap_or(limits::RATE_BYTES_PER_SEC_MIN),
+        stall_grace: secs(&known::STALL_GRACE_SECS, limits::STALL_GRACE)?,
+        head_timeout: secs(&known::HEAD_TIMEOUT_SECS, limits::HEAD_TIMEOUT)?,
+        drain_grace: drain_grace(options)?,
+        node_id: node_id(options, listen, self_url)?,
+    })
+}
+
+fn cores() -> usize {
+    available_parallelism().map_or(1, |cores| cores.get().min(64))
+}
+
+fn slots_per_upload_max(options: &Options) -> Result<usize, ConfigError> {
+    let slots =
+        number(options, &known::SLOTS_PER_UPLOAD_MAX, 3..=64, "a number of slots such as 6")?;
+    Ok(slots.unwrap_or(limits::SLOTS_PER_UPLOAD_MAX))
+}
+
+/// At least 16 slots, and enough for one upload: with less it would wait for itself.
+fn slot_arena_bytes(options: &Options, slots_per_upload: usize) -> Result<usize, ConfigError> {
+    let least = slots_per_upload.max(16).saturating_mul(limits::SLOT_BYTES);
+    let range = least as i128..=1 << 46;
+    let bytes =
+        number(options, &known::SLOT_ARENA_BYTES, range, "a number of bytes such as 536870912")?;
+    Ok(bytes.unwrap_or(limits::SLOT_ARENA_BYTES))
+}
+
+fn seconds(options: &Options, opt: &Opt, default: Duration) -> Result<Duration, ConfigError> {
+    let secs = number(options, opt, 1..=DAY_SECS, "a number of seconds")?;
+    Ok(secs.map_or(default, Duration::from_secs))
+}
+
+/// Unlike the others it may be 0: leave at once.
+fn drain_grace(options: &Options) -> Result<Duration, ConfigError> {
+    let secs = number(options, &known::DRAIN_GRACE_SECS, 0..=DAY_SECS, "a number of seconds")?;
+    Ok(secs.map_or(limits::DRAIN_GRACE, Duration::from_secs))
+}
+
+/// Metrics tell numbers and names of stores, never contents, so any address is allowed.
+fn admin_listen(
+    sources: &Sources,
+    options: &Options,
+    listen: SocketAddr,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    const TAKEN: &str = "requests are served there already; choose another port";
+    let is_taken = |admin: SocketAddr| admin == listen && admin.port() != 0;
+    match sources.admin_listen {
+        Some(admin) if is_taken(admin) => Err(ConfigError::CommandLine {
+            option: "--admin-listen",
+            found: admin.to_string(),
+            remedy: TAKEN.to_owned(),
+        }),
+        Some(admin) => Ok(Some(admin)),
+        None => options.need(&known::ADMIN_LISTEN, |text| match value::listener(text)? {
+            Some(admin) if is_taken(admin) => Err(TAKEN.to_owned()),
+            admin => Ok(admin),
+        }),
+    }
+}
+
+/// A name that no other server on the same database has, and that a restart keeps.
+fn node_id(
+    options: &Options,
+    listen: SocketAddr,
+    self_url: Option<&str>,
+) -> Result<String, ConfigError> {
+    let given = options.get(&known::NODE_ID, |text| match text.trim() {
+        "" => Err("give a name that no other server on this database has".to_owned()),
+        name if name.len() > 255 => Err("give a name of at most 255 bytes".to_owned()),
+        name => Ok(name.to_owned()),
+    })?;
+    Ok(given.or_else(|| self_url.map(str::to_owned)).unwrap_or_else(|| {
+        let uname = rustix::system::uname();
+        format!("{}:{}", uname.nodename().to_string_lossy(), listen.port())
+    }))
+}
+
+fn log(options: &Options) -> Result<Log, ConfigError> {
+    let formats = [("text", false), ("json", true)];
+    let format = options.need(&known::LOG_FORMAT, value::one_of(&formats))?;
+    Ok(Log {
+        debug: options.need(&known::DEBUG, value::boolean)?,
+        file: log_file(options)?,
+        json: options.need(&known::USE_JSON, value::boolean)? || format,
+    })
+}
+
+fn log_file(options: &Options) -> Result<Option<PathBuf>, ConfigError> {
+    let dir = options.need(&known::LOG_DIR, value::some_path)?;
+    let file = options.need(&known::LOG_FILE, value::some_text)?;
+    match (dir, file) {
+        (Some(dir), file) => Ok(Some(dir.join(file.as_deref().unwrap_or(LOG_FILE_DEFAULT)))),
+        (None, Some(_)) => options.need(&known::LOG_FILE, value::some_path),
+        (None, None) => Ok(None),
+    }
+}
+
+fn number<T: TryFrom<i128>>(
+    options: &Options,
+    opt: &Opt,
+    range: std::ops::RangeInclusive<i128>,
+    what: &str,
+) -> Result<Option<T>, ConfigError> {
+    options.get(opt, value::number(range, what))
+}
+
+#[cfg(test)]
+mod tests;
