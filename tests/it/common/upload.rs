@@ -1,0 +1,147 @@
+//! An upload as a client would send it: framing, sizes of writes, extra header fields.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::{Body, Conn, Response};
+
+/// Body bytes made at once when nothing smaller is asked for.
+const BLOCK: usize = 256 * 1024;
+
+/// How the end of a body is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// `Content-Length`.
+    Length,
+    /// Chunks of so many bytes.
+    Chunked(usize),
+    /// Chunks with extensions, and trailer fields after the last.
+    Decorated(usize),
+}
+
+/// A `PUT .../file`, ready to be sent any number of times.
+#[derive(Clone, Debug)]
+pub(crate) struct Upload {
+    image: String,
+    body: Body,
+    framing: Framing,
+    write_bytes: usize,
+    headers: String,
+}
+
+impl Upload {
+    pub(crate) fn new(image: &str, body: Body) -> Self {
+        Self {
+            image: image.to_owned(),
+            body,
+            framing: Framing::Length,
+            write_bytes: 64 * 1024,
+            headers: "Content-Type: application/octet-stream\r\n".to_owned(),
+        }
+    }
+
+    pub(crate) fn framing(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self
+    }
+
+    /// Bytes per `write`, head included.
+    pub(crate) fn writes(mut self, write_bytes: usize) -> Self {
+        self.write_bytes = write_bytes;
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        write!(self.headers, "{name}: {value}\r\n").unwrap();
+        self
+    }
+
+    /// Replaces the only header field that every upload has.
+    pub(crate) fn content_type(mut self, value: Option<&str>) -> Self {
+        self.headers = value.map_or(String::new(), |value| format!("Content-Type: {value}\r\n"));
+        self
+    }
+
+    /// Request line and header fields, with the empty line.
+    pub(crate) fn head(&self) -> String {
+        let framing = match self.framing {
+            Framing::Length => format!("Content-Length: {}", self.body.bytes),
+            _ => "Transfer-Encoding: chunked".to_owned(),
+        };
+        let (image, headers) = (&self.image, &self.headers);
+        format!("PUT /v2/images/{image}/file HTTP/1.1\r\nHost: test\r\n{headers}{framing}\r\n\r\n")
+    }
+
+    /// Sends the whole request.
+    pub(crate) fn send(&self, socket: TcpStream) -> io::Result<()> {
+        let mut out = Pieces::new(socket, self.write_bytes);
+        out.write_all(self.head().as_bytes())?;
+        self.write_body(&mut out)?;
+        out.flush()
+    }
+
+    /// Sends the request on an open connection and reads the final answer. The answer counts even
+    /// when the server stopped reading.
+    pub(crate) fn run_on(&self, conn: &mut Conn) -> io::Result<Response> {
+        let sent = self.send(conn.sender());
+        let answer = conn.response();
+        if answer.is_err() { sent.and(answer) } else { answer }
+    }
+
+    /// Sends the request on a connection of its own.
+    #[track_caller]
+    pub(crate) fn run(&self, address: SocketAddr) -> Response {
+        self.run_on(&mut Conn::open(address)).unwrap_or_else(|e| panic!("{self:?}: {e}"))
+    }
+
+    fn write_body(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.framing {
+            Framing::Length => self.body.try_for_each(BLOCK, |block| out.write_all(block)),
+            Framing::Chunked(size) => self.write_chunks(out, size, ["", ""]),
+            Framing::Decorated(size) => {
+                self.write_chunks(out, size, [";name=\"a;b\\\"c\"; flag", "X-Sum: 1\r\nX-B: 2\r\n"])
+            }
+        }
+    }
+
+    fn write_chunks(&self, out: &mut impl Write, size: usize, extra: [&str; 2]) -> io::Result<()> {
+        let [extension, trailers] = extra;
+        self.body.try_for_each(size, |chunk| {
+            write!(out, "{:x}{extension}\r\n", chunk.len())?;
+            out.write_all(chunk)?;
+            out.write_all(b"\r\n")
+        })?;
+        write!(out, "0{extension}\r\n{trailers}\r\n")
+    }
+}
+
+/// Cuts a stream of bytes into writes of one size.
+struct Pieces {
+    socket: TcpStream,
+    write_bytes: usize,
+    held: Vec<u8>,
+}
+
+impl Pieces {
+    fn new(socket: TcpStream, write_bytes: usize) -> Self {
+        Self { socket, write_bytes, held: Vec::with_capacity(write_bytes) }
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let take = bytes.len().min(self.write_bytes - self.held.len());
+        self.held.extend_from_slice(&bytes[..take]);
+        if self.held.len() == self.write_bytes {
+            self.flush()?;
+        }
+        Ok(take)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.write_all(&self.held)?;
+        self.held.clear();
+        Ok(())
+    }
+}
