@@ -74,8 +74,14 @@ impl Upload {
     }
 
     /// Sends the whole request.
-    pub(crate) fn send(&self, socket: TcpStream) -> io::Result<()> {
-        let mut out = Pieces::new(socket, self.write_bytes);
+    pub(crate) fn send(&self, mut socket: TcpStream) -> io::Result<()> {
+        self.send_through(|piece| socket.write_all(piece))
+    }
+
+    /// Passes the whole request to `sink`, one call for each write.
+    pub(crate) fn send_through(&self, sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let held = Vec::with_capacity(self.write_bytes);
+        let mut out = Pieces { sink, write_bytes: self.write_bytes, held };
         out.write_all(self.head().as_bytes())?;
         self.write_body(&mut out)?;
         out.flush()
@@ -117,19 +123,13 @@ impl Upload {
 }
 
 /// Cuts a stream of bytes into writes of one size.
-struct Pieces {
-    socket: TcpStream,
+struct Pieces<S> {
+    sink: S,
     write_bytes: usize,
     held: Vec<u8>,
 }
 
-impl Pieces {
-    fn new(socket: TcpStream, write_bytes: usize) -> Self {
-        Self { socket, write_bytes, held: Vec::with_capacity(write_bytes) }
-    }
-}
-
-impl Write for Pieces {
+impl<S: FnMut(&[u8]) -> io::Result<()>> Write for Pieces<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let take = bytes.len().min(self.write_bytes - self.held.len());
         self.held.extend_from_slice(&bytes[..take]);
@@ -140,7 +140,7 @@ impl Write for Pieces {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.socket.write_all(&self.held)?;
+        (self.sink)(&self.held)?;
         self.held.clear();
         Ok(())
     }
