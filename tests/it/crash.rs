@@ -118,7 +118,7 @@ fn cut(
                 let _ = deleter.send(request.as_bytes());
             });
         }
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             std::thread::sleep(early);
         } else {
             let sent = || is_sent.load(Ordering::Relaxed).then_some(());

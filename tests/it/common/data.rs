@@ -28,10 +28,8 @@ impl Body {
         let (head, rest) = out.split_at_mut(lead);
         let first = self.word(offset / 8).to_le_bytes();
         head.copy_from_slice(&first[(offset % 8) as usize..][..lead]);
-        let mut index = offset.div_ceil(8);
-        for piece in rest.chunks_mut(8) {
+        for (index, piece) in (offset.div_ceil(8)..).zip(rest.chunks_mut(8)) {
             piece.copy_from_slice(&self.word(index).to_le_bytes()[..piece.len()]);
-            index += 1;
         }
     }
 

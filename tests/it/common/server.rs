@@ -197,6 +197,7 @@ impl Server {
 
     /// Open files below a directory, invisible ones included.
     pub(crate) fn open_files_below(&self, directory: &Path) -> Vec<PathBuf> {
+        let directory = &fs::canonicalize(directory).unwrap();
         let fds = fs::read_dir(self.proc("fd")).unwrap();
         let targets = fds.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
         // A directory that is kept open for `linkat` is no leak.
