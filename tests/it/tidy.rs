@@ -303,11 +303,11 @@ fn metric_names(text: &str) -> Vec<String> {
 /// Nothing that is built or run names a place on somebody's machine.
 #[test]
 fn no_machine_is_named() {
-    let places = ["/home/", concat!("/ro", "ot/"), concat!("/wo", "rk/")];
+    let places = ["/home/", "/root/", "/mnt/"];
     let mut wrong = Vec::new();
-    for source in sources("src").into_iter().chain(sources("tests")) {
+    for source in sources("src") {
         for (number, line) in source.text.lines().enumerate() {
-            if places.iter().any(|place| line.contains(place)) && source.module != "it" {
+            if places.iter().any(|place| line.contains(place)) {
                 wrong.push(format!("{}:{}: {}", source.path, number + 1, line.trim()));
             }
         }

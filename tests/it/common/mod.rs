@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use data::{Body, Random, sums};
-pub(crate) use http::{Conn, End, Head, Response};
+pub(crate) use http::{Conn, End, Response};
 pub(crate) use metrics::Metrics;
 pub(crate) use places::{Mount, Place, names_in};
 pub(crate) use server::{Server, Setup, glissade, log_lines};
