@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::config;
 use crate::image::Location;
 use crate::store::Store;
+use crate::store::file::{FileStore, Policy};
+use crate::store::http::HttpStore;
 
 /// A store can't be opened; the message names section, directory and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +36,26 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Opens every configured store.
+    /// Opens every configured store, and the reserved directories so far as to know that they can
+    /// be written (`CF-32`).
     ///
     /// # Errors
     /// [`OpenError`] for the first one that can't be used.
     pub fn open(settings: &config::Settings) -> Result<Self, OpenError> {
-        let _ = settings;
-        Err(OpenError("stub".into()))
+        let config::Stores { is_multi, default, stores, staging, tasks } = &settings.stores;
+        let policy = Policy {
+            durability: settings.glissade.durability,
+            direct_io: settings.glissade.direct_io,
+        };
+        let entries = stores.iter().map(|store| open_entry(store, policy, *is_multi));
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        for (id, reserved) in reserved(staging, tasks.as_ref()) {
+            let store = open_file(id, reserved, policy, false)?;
+            if let Some(refusal) = store.add_disabled() {
+                return Err(OpenError(format!("{id}: {refusal}; give the server write access")));
+            }
+        }
+        Ok(Self { entries, default: default.clone(), is_multi: *is_multi })
     }
 
     /// A registry of given stores, for tests.
@@ -99,4 +114,38 @@ impl Registry {
         sorted.sort_by_key(|location| std::cmp::Reverse(weight(location)));
         sorted
     }
+}
+
+fn reserved<'a>(
+    staging: &'a config::FileStore,
+    tasks: Option<&'a config::FileStore>,
+) -> impl Iterator<Item = (&'static str, &'a config::FileStore)> {
+    let staging = ("os_glance_staging_store", staging);
+    std::iter::once(staging).chain(tasks.map(|tasks| ("os_glance_tasks_store", tasks)))
+}
+
+fn open_entry(store: &config::Store, policy: Policy, is_named: bool) -> Result<Entry, OpenError> {
+    let opened: Arc<dyn Store> = match &store.kind {
+        config::StoreKind::File(options) => {
+            Arc::new(open_file(&store.id, options, policy, is_named)?)
+        }
+        config::StoreKind::Http => Arc::new(HttpStore { id: store.id.clone() }),
+    };
+    if let Some(refusal) = opened.add_disabled().filter(|_| opened.scheme() == "file") {
+        tracing::warn!(store = store.id, refusal, "the store is read-only");
+    }
+    Ok(Entry { store: opened, description: store.description.clone(), weight: store.weight })
+}
+
+fn open_file(
+    id: &str,
+    options: &config::FileStore,
+    policy: Policy,
+    is_named: bool,
+) -> Result<FileStore, OpenError> {
+    FileStore::open(id, options.clone(), policy, is_named).map_err(|error| {
+        OpenError(format!(
+            "store {id}: {error}; make the directory, or give the server write access to its parent"
+        ))
+    })
 }

@@ -1,0 +1,142 @@
+//! Digests equal those of the crates run in one go; bounds, rotation and cancellation hold.
+
+use std::time::Duration;
+
+use md5::Digest as _;
+
+use super::*;
+use crate::buffer::{Arena, Share};
+use crate::limits::{MIB, SLOT_BYTES};
+
+fn reference(bytes: &[u8], algo: HashAlgo) -> Digests {
+    let algorithm = match algo {
+        HashAlgo::Sha1 => &::ring::digest::SHA1_FOR_LEGACY_USE_ONLY,
+        HashAlgo::Sha256 => &::ring::digest::SHA256,
+        HashAlgo::Sha384 => &::ring::digest::SHA384,
+        HashAlgo::Sha512 => &::ring::digest::SHA512,
+        HashAlgo::Sha512_256 => &::ring::digest::SHA512_256,
+    };
+    Digests {
+        checksum: hex(&md5::Md5::digest(bytes)),
+        os_hash_algo: algo,
+        os_hash_value: hex(::ring::digest::digest(algorithm, bytes).as_ref()),
+    }
+}
+
+/// Bytes that differ from each other and from stream to stream.
+fn bytes(seed: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ seed).to_le_bytes()[0]).collect()
+}
+
+async fn chunk(share: &Share, bytes: &[u8]) -> Frozen {
+    let mut slot = share.take().await;
+    slot.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
+    slot.freeze(bytes.len())
+}
+
+async fn hash(lanes: &Lanes, share: &Share, algo: HashAlgo, data: &[u8], piece: usize) -> Digests {
+    let stream = lanes.open(algo);
+    for piece in data.chunks(piece) {
+        stream.feed(chunk(share, piece).await).await;
+    }
+    stream.finish().await.unwrap()
+}
+
+#[tokio::test]
+async fn known_answers_for_nothing_and_abc() {
+    let arena = Arena::new(4 * MIB, 1).unwrap();
+    let lanes = Lanes::start(2).unwrap();
+    let empty = hash(&lanes, &arena.share(2), HashAlgo::Sha512, b"", 1).await;
+    assert_eq!(empty.checksum, "d41d8cd98f00b204e9800998ecf8427e");
+    assert!(empty.os_hash_value.starts_with("cf83e1357eefb8bdf1542850d66d8007"));
+    let abc = hash(&lanes, &arena.share(2), HashAlgo::Sha512, b"abc", 1).await;
+    assert_eq!(abc.checksum, "900150983cd24fb0d6963f7d28e17f72");
+    assert!(abc.os_hash_value.starts_with("ddaf35a193617abacc417349ae204131"));
+}
+
+#[tokio::test]
+async fn every_algorithm_and_piece_size_agrees_with_one_go() {
+    let arena = Arena::new(8 * MIB, 1).unwrap();
+    let lanes = Lanes::start(2).unwrap();
+    let data = bytes(1, 3 * MIB + 77);
+    for algo in HashAlgo::ALL {
+        for piece in [1013, 16 * 1024, 16 * 1024 + 1, SLOT_BYTES] {
+            let digests = hash(&lanes, &arena.share(4), algo, &data, piece).await;
+            assert_eq!(digests, reference(&data, algo), "{algo} by {piece}");
+        }
+    }
+    assert_eq!(arena.figures().in_use, 0);
+    assert_eq!(lanes.figures().queued_chunks, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_streams_come_and_go_and_none_mixes_with_another() {
+    let arena = Arena::new(64 * MIB, 1).unwrap();
+    let lanes = Lanes::start(2).unwrap();
+    let tasks: Vec<_> = (0..24)
+        .map(|seed| {
+            let (lanes, share) = (lanes.clone(), arena.share(3));
+            tokio::spawn(async move {
+                let data = bytes(seed, seed * 70_001);
+                let digests = hash(&lanes, &share, HashAlgo::Sha512, &data, 50_000 + seed).await;
+                assert_eq!(digests, reference(&data, HashAlgo::Sha512), "stream {seed}");
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(arena.figures().in_use, 0);
+}
+
+#[tokio::test]
+async fn a_short_stream_does_not_wait_behind_long_ones() {
+    let arena = Arena::new(64 * MIB, 1).unwrap();
+    let lanes = Lanes::start(1).unwrap();
+    let (long, share) = (lanes.open(HashAlgo::Sha512), arena.share(8));
+    let large = bytes(0, SLOT_BYTES);
+    for _ in 0..LANE_DEPTH {
+        long.feed(chunk(&share, &large).await).await;
+    }
+    let before = lanes.figures().bytes;
+    hash(&lanes, &share, HashAlgo::Sha512, &bytes(1, 1000), 1000).await;
+    let meanwhile = lanes.figures().bytes - before;
+    assert!(meanwhile < (LANE_DEPTH * SLOT_BYTES) as u64 / 2, "{meanwhile} bytes went first");
+}
+
+#[tokio::test]
+async fn feeding_waits_at_the_depth_and_dropping_a_stream_frees_its_chunks() {
+    let arena = Arena::new(64 * MIB, 1).unwrap();
+    let lanes = Lanes::start(1).unwrap();
+    let share = arena.share(64);
+    let large = bytes(0, SLOT_BYTES);
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let stream = lanes.open(HashAlgo::Sha512);
+        for _ in 0..LANE_DEPTH {
+            stream.feed(chunk(&share, &large).await).await;
+        }
+        streams.push(stream);
+    }
+    let extra = streams[7].feed(chunk(&share, &large).await);
+    assert!(tokio::time::timeout(Duration::from_millis(1), extra).await.is_err());
+    drop(streams);
+    for _ in 0..1000 {
+        if arena.figures().in_use == 0 {
+            assert_eq!(lanes.figures().queued_chunks, 0);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{:?} after the streams were dropped", arena.figures());
+}
+
+#[tokio::test]
+async fn stopping_the_lanes_ends_a_waiting_stream() {
+    let lanes = Lanes::start(1).unwrap();
+    let stream = lanes.open(HashAlgo::Sha512);
+    let pool = Arc::clone(&stream.pool);
+    drop(lanes);
+    assert_eq!(stream.finish().await.unwrap().checksum, "d41d8cd98f00b204e9800998ecf8427e");
+    drop(pool);
+}

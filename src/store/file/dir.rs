@@ -1,0 +1,152 @@
+//! One directory of a `file` store: what its file system can do, found out once.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::PathBuf;
+
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+
+use super::{Options, Policy, StoreError};
+use crate::config::DataDir;
+use crate::image::ImageId;
+use crate::limits::SLOT_ALIGN_BYTES;
+
+/// f_type of tmpfs: its pages are memory, so allocating ahead would spend what it is to save.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
+#[derive(Debug)]
+pub(super) struct Dir {
+    pub(super) path: PathBuf,
+    pub(super) priority: i64,
+    pub(super) fd: OwnedFd,
+    /// Why nothing can be written here.
+    pub(super) refusal: Option<String>,
+    /// O_TMPFILE works; otherwise drafts have a hidden name.
+    has_unnamed: bool,
+    /// O_DIRECT works with page alignment.
+    pub(super) is_direct: bool,
+    /// fallocate(2) is worth calling.
+    pub(super) allocates: bool,
+}
+
+/// A new file without its final name.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) file: OwnedFd,
+    /// Its hidden name, where the file system has no unnamed files.
+    pub(super) name: Option<String>,
+}
+
+/// The hidden name of a draft on file systems without unnamed files.
+pub(super) fn draft_name(id: &ImageId) -> String {
+    format!(".glissade-{id}.part")
+}
+
+impl Dir {
+    pub(super) fn open(
+        entry: &DataDir,
+        options: &Options,
+        policy: Policy,
+    ) -> Result<Self, StoreError> {
+        let path = entry.path.clone();
+        let failed = |error| StoreError::io(format!("directory {}", path.display()), error);
+        DirBuilder::new().recursive(true).mode(0o755).create(&path).map_err(failed)?;
+        if let Some(perm) = options.file_perm {
+            let mode = path.metadata().map_err(failed)?.permissions().mode();
+            let wanted = mode | search_bits(perm);
+            if wanted != mode {
+                std::fs::set_permissions(&path, Permissions::from_mode(wanted)).map_err(failed)?;
+            }
+        }
+        let fd = OwnedFd::from(File::open(&path).map_err(failed)?);
+        let allocates = fs::fstatfs(&fd).is_ok_and(|fs| fs.f_type.unsigned_abs() != TMPFS_MAGIC);
+        let mut dir = Self {
+            path,
+            priority: entry.priority,
+            fd,
+            refusal: None,
+            has_unnamed: true,
+            is_direct: false,
+            allocates,
+        };
+        dir.probe(policy)?;
+        Ok(dir)
+    }
+
+    /// Makes a file as a draft would be made and asks it for direct I/O.
+    fn probe(&mut self, policy: Policy) -> Result<(), StoreError> {
+        let probe_id = ImageId::random();
+        let fresh = match self.fresh(&probe_id) {
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+                self.has_unnamed = false;
+                self.fresh(&probe_id)
+            }
+            fresh => fresh,
+        };
+        let path = self.path.display();
+        match fresh {
+            Ok(fresh) => {
+                self.is_direct = policy.direct_io && direct_align(&fresh.file).is_some();
+                if let Some(name) = &fresh.name {
+                    fs::unlinkat(&self.fd, name, AtFlags::empty())
+                        .map_err(|e| StoreError::io(format!("directory {path}"), e.into()))?;
+                }
+                Ok(())
+            }
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+                self.refusal = Some(format!("directory {path} refuses writes"));
+                Ok(())
+            }
+            Err(error) => Err(StoreError::io(format!("directory {path}"), error.into())),
+        }
+    }
+
+    /// Makes a file that is not visible under a final name.
+    pub(super) fn fresh(&self, id: &ImageId) -> Result<Fresh, Errno> {
+        let direct = if self.is_direct { OFlags::DIRECT } else { OFlags::empty() };
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | direct;
+        let mode = Mode::from_raw_mode(0o666);
+        if self.has_unnamed {
+            let file = fs::openat(&self.fd, ".", flags | OFlags::TMPFILE, mode)?;
+            return Ok(Fresh { file, name: None });
+        }
+        let name = draft_name(id);
+        // The record is claimed by us alone, so a file of this name is what a crash left.
+        match fs::unlinkat(&self.fd, &name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        let file = fs::openat(&self.fd, &name, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
+        Ok(Fresh { file, name: Some(name) })
+    }
+
+    pub(super) fn free_bytes(&self) -> Result<u64, StoreError> {
+        let context = || format!("free space of {}", self.path.display());
+        let figures = fs::fstatvfs(&self.fd)
+            .map_err(|error| StoreError::io(context(), io::Error::from(error)))?;
+        Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+    }
+}
+
+/// The search bits that let those who may read files enter the directory (`FS-05`).
+fn search_bits(file_perm: u32) -> u32 {
+    (file_perm & 0o444) >> 2
+}
+
+/// Alignment that direct I/O on this file needs, when slots satisfy it.
+fn direct_align(file: &OwnedFd) -> Option<u32> {
+    let stat = fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
+    let align = stat.stx_dio_offset_align.max(stat.stx_dio_mem_align);
+    let fits = align > 0 && (SLOT_ALIGN_BYTES as u64).is_multiple_of(u64::from(align));
+    fits.then_some(align)
+}
+
+/// Path by which an open file can be linked; see linkat(2) on `/proc/self/fd`.
+pub(super) fn link_unnamed(file: &OwnedFd, dir: &OwnedFd, name: &str) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+}
