@@ -179,18 +179,18 @@ fn cut_upload(server: &Server, seed: u64) {
     assert_eq!(server.delete(&image), 204);
 }
 
-/// Beyond the arena uploads wait for a slot instead of failing, and all of them get through.
+/// Uploads that find no free slot wait for one instead of failing, and all of them get through.
 #[test]
 fn a_small_arena_is_shared() {
     let _alone = alone();
     for io_uring in ["required", "off"] {
-        let arena = (8 * MIB).to_string();
+        let arena = (16 * MIB).to_string();
         let setup = Setup::new().set("glissade", "io_uring", io_uring);
         let server = setup.set("glissade", "slot_arena_bytes", &arena).start();
         let began = Instant::now();
         std::thread::scope(|scope| {
             let server = &server;
-            for seed in 0..12 {
+            for seed in 0..20 {
                 scope.spawn(move || {
                     let body = Body::new(seed, 10 * MIB);
                     let image = server.create_with(body);
@@ -199,7 +199,7 @@ fn a_small_arena_is_shared() {
                 });
             }
         });
-        println!("{io_uring}: twelve uploads through eight slots in {:?}", began.elapsed());
+        println!("{io_uring}: twenty uploads through sixteen slots in {:?}", began.elapsed());
         eventually("all slots are free", || server.slots() == 0.0);
     }
 }

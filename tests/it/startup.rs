@@ -75,7 +75,9 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("DEFAULT", "enabled_backends", "fast:floppy", "floppy"),
     ("DEFAULT", "enabled_backends", "fast", "fast"),
     ("DEFAULT", "enabled_backends", "fast:file,fast:file", "fast"),
-    ("DEFAULT", "node_staging_uri", "$nowhere", "nowhere"),
+    ("DEFAULT", "public_endpoint", "http://$nowhere", "nowhere"),
+    ("DEFAULT", "enabled_import_methods", "carrier-pigeon", "carrier-pigeon"),
+    ("DEFAULT", "metadata_encryption_key", "0123456789abcdef", "decrypt"),
     ("glance_store", "default_backend", "nope", "nope"),
     ("glance_store", "default_backend", "os_glance_staging_store", "os_glance_staging_store"),
     ("fast", "weight", "heavy", "heavy"),
@@ -139,10 +141,10 @@ fn only_loopback_without_authentication() {
     let setup = Setup::new();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:9292"] {
         let command = serve(&setup, &["--listen", address, "--admin-listen", "127.0.0.1:0"]);
-        assert_refused(command, &["authentication", "127.0.0.1"]);
+        assert_refused(command, &["administrator", "127.0.0.1"]);
     }
     let setup = Setup::new().set("DEFAULT", "bind_host", "0.0.0.0");
-    assert_refused(serve(&setup, &[]), &["authentication", "bind_host"]);
+    assert_refused(serve(&setup, &[]), &["administrator", "bind_host"]);
 }
 
 /// A port that is taken is named.

@@ -145,3 +145,24 @@ impl<S: FnMut(&[u8]) -> io::Result<()>> Write for Pieces<S> {
         Ok(())
     }
 }
+
+#[test]
+fn an_upload_is_cut_into_writes_and_chunks() {
+    let body = Body::new(1, 5);
+    let bytes = body.to_vec();
+    let mut writes: Vec<Vec<u8>> = Vec::new();
+    let upload = Upload::new("x", body).framing(Framing::Decorated(4)).writes(10);
+    let sent = upload.send_through(|piece| {
+        writes.push(piece.to_vec());
+        Ok(())
+    });
+    sent.unwrap();
+    assert!(writes[..writes.len() - 1].iter().all(|piece| piece.len() == 10));
+    let wire = writes.concat();
+    let sent_body = wire.strip_prefix(upload.head().as_bytes()).unwrap();
+    let [extension, trailers] = [";name=\"a;b\\\"c\"; flag", "X-Sum: 1\r\nX-B: 2\r\n"];
+    let first = [format!("4{extension}\r\n").as_bytes(), &bytes[..4], b"\r\n"].concat();
+    let second = [format!("1{extension}\r\n").as_bytes(), &bytes[4..], b"\r\n"].concat();
+    let last = format!("0{extension}\r\n{trailers}\r\n").into_bytes();
+    assert_eq!(sent_body, [first, second, last].concat());
+}
