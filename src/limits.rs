@@ -60,6 +60,15 @@ pub const DRAIN_BYTES_MAX: u64 = 256 * KIB as u64;
 /// Time for transfers to finish after SIGTERM.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(60);
 
+/// How long the database waits for another process's lock before it reports it.
+pub const DB_LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Times a change is begun while the lock is held: 25 s in all, as Glance's 50 times 0.5 s.
+pub const DB_LOCK_TRIES: u32 = 5;
+/// Pause between them, for the locks that the database reports without waiting.
+pub const DB_LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// How long a request waits for a free connection to the database.
+pub const DB_CONNECTION_WAIT: Duration = Duration::from_secs(30);
+
 /// Bytes handed to one `sendfile` call.
 pub const SENDFILE_BYTES: usize = MIB;
 /// Bytes sent on one visit to a blocking thread before others get their turn.

@@ -4,12 +4,21 @@
 //! writers one wins and the other is told. What must not outlive a crash half done is one
 //! transaction.
 
+#[cfg(test)]
+mod conformance;
+mod row;
+mod schema;
+mod sqlite;
+
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 
 use crate::image::{Digests, Image, ImageId, Location, Status};
+
+pub use sqlite::SqliteRepo;
 
 /// Hidden property that names the server which is filling a `saving` image. It is written in the
 /// same transaction as the status, so that after a crash the server finds what it had claimed.
@@ -24,8 +33,8 @@ pub enum MetaError {
     /// The id is taken, even if by a deleted image (`CR-05`).
     #[error("image {0} exists already")]
     Exists(ImageId),
-    /// The image is not in the status that the change starts from.
-    #[error("image {id} is {actual}, not {wanted}")]
+    /// The image is not in the status that the change starts from, or is so for another server.
+    #[error("image {id} is {actual}{}", instead(*.actual, *.wanted))]
     Conflict {
         /// The image.
         id: ImageId,
@@ -47,11 +56,22 @@ pub enum MetaError {
         /// What the operator does about it.
         remedy: &'static str,
     },
+    /// The database can't be opened or made.
+    #[error(
+        "can't open the database {path}; check that `[database] connection` names an SQLite file \
+         in a directory that this user may write"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: sqlx::Error,
+    },
     /// The database failed or can't be reached.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// A row holds something that this program can't read.
-    #[error("image {id}: column {column} holds {value:?}")]
+    #[error("image {id}: column {column} holds {value:?}; correct the row in the database")]
     Corrupt {
         /// The row's key.
         id: String,
@@ -60,6 +80,13 @@ pub enum MetaError {
         /// What it holds.
         value: String,
     },
+}
+
+fn instead(actual: Status, wanted: Status) -> String {
+    match actual == wanted {
+        true => " for another server".to_owned(),
+        false => format!(", not {wanted}"),
+    }
 }
 
 /// What a list wants.
@@ -104,9 +131,15 @@ pub trait Repo: Send + Sync + fmt::Debug {
     /// transaction. [`MetaError::Conflict`] for the loser of a race.
     async fn claim(&self, id: &ImageId, node_id: &str) -> Result<(), MetaError>;
 
-    /// `saving -> active` with location, size and digests, dropping the claim, in one
-    /// transaction. [`MetaError::NotFound`] when the image was deleted meanwhile.
-    async fn commit(&self, id: &ImageId, commit: &Commit) -> Result<Image, MetaError>;
+    /// `saving -> active` with location, size and digests, dropping the claim of `node_id`, in
+    /// one transaction. [`MetaError::NotFound`] when the image was deleted meanwhile,
+    /// [`MetaError::Conflict`] when it is not `saving` or another server has claimed it since.
+    async fn commit(
+        &self,
+        id: &ImageId,
+        node_id: &str,
+        commit: &Commit,
+    ) -> Result<Image, MetaError>;
 
     /// `saving -> queued`, clearing size and virtual size and dropping the claim of `node_id`.
     /// Succeeds without effect when the image is gone or no longer claimed by `node_id`.
@@ -115,9 +148,11 @@ pub trait Repo: Send + Sync + fmt::Debug {
     /// Images in `saving` that `node_id` claimed: at start, what a crash left behind.
     async fn claimed_by(&self, node_id: &str) -> Result<Vec<Image>, MetaError>;
 
-    /// Soft-deletes record, properties, tags and locations (`DW-01`), from any live status to
-    /// `deleted`, or to `pending_delete` when `delayed`. Returns the locations it had; they stay
-    /// `pending_delete` until [`Repo::forget_location`], so that a crash in between is known.
+    /// Soft-deletes record, properties, tags, members and locations (`DW-01`), from any live
+    /// status to `deleted`, or to `pending_delete` when `delayed`, the status allows it and there
+    /// is data. Returns the locations whose data the caller is to remove now: none when the data
+    /// is left to the scrubber. They stay `pending_delete` until [`Repo::forget_location`], so
+    /// that a crash in between is known.
     async fn delete(&self, id: &ImageId, delayed: bool) -> Result<Vec<Location>, MetaError>;
 
     /// Marks a location of a deleted image as gone, after its data is.
