@@ -1,1 +1,24 @@
+//! Tests from outside: a real server on loopback, raw bytes on its sockets, real file systems.
+//!
+//! One binary, because linking is dear. Every module opens with what it shows and how. Tests that
+//! move much data or measure memory take [`common::alone`], so that the suite may run with
+//! several threads without two of them at once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods
+)]
 
+mod api;
+mod bytes;
+mod common;
+mod crash;
+mod drain;
+mod faults;
+mod full_disk;
+mod memory;
+mod startup;
+mod tidy;
+mod wire;

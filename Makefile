@@ -1,0 +1,53 @@
+# make run    builds in release and serves on the embedded default, 127.0.0.1:9292
+# make test   everything that has to hold, as CI runs it
+# make bench  what this machine does: benches, then uploads over loopback
+#
+# All of them build with one profile into one folder: hashing in an unoptimised build is twenty
+# times slower, and a second set of dependencies would double the build.
+
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+CARGO := cargo
+GLISSADE := ./target/release/glissade
+IT_THREADS := 2
+
+.PHONY: run test bench build fmt clippy doc unit it tools check-tools
+
+run: build
+	$(GLISSADE) serve
+
+test: fmt clippy doc unit it
+
+bench: build
+	$(CARGO) bench --locked --benches
+	$(GLISSADE) bench upload
+
+build: tools
+	$(CARGO) build --release --locked
+
+fmt: check-tools
+	$(CARGO) fmt --check
+
+clippy: check-tools
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+
+doc: check-tools
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps
+
+unit: tools
+	$(CARGO) test --release --locked --lib --bins
+	$(CARGO) test --release --locked --doc
+
+it: tools
+	$(CARGO) test --release --locked --test it -- --test-threads=$(IT_THREADS)
+
+tools:
+	@command -v cargo > /dev/null || { \
+	  echo "cargo is missing: install Rust 1.90 or later from https://rustup.rs" >&2; exit 1; }
+	@command -v cc > /dev/null || { \
+	  echo "cc is missing: apt-get install gcc libc6-dev" >&2; exit 1; }
+
+check-tools: tools
+	@for tool in fmt clippy; do cargo $$tool --version > /dev/null 2>&1 || { \
+	  echo "cargo $$tool is missing: rustup component add rustfmt clippy" >&2; exit 1; }; done

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Makes a file system for a test, and takes it away again.
+#
+#   loopfs.sh up xfs|ext4|tmpfs BYTES DIRECTORY   exit 77: this machine can't, standard error says why
+#   loopfs.sh down DIRECTORY
+#
+# The image of a loop file system lies beside the directory, sparse, so that a large one costs
+# only what is written. The loop device goes with the mount.
+set -euo pipefail
+
+cannot() {
+    echo "loopfs: $*" >&2
+    exit 77
+}
+
+need() {
+    command -v "$1" > /dev/null || cannot "$1 is missing: apt-get install $2"
+}
+
+make_image() {
+    local kind=$1 bytes=$2 image=$3
+    truncate --size "$bytes" "$image"
+    case $kind in
+        xfs) need mkfs.xfs xfsprogs && mkfs.xfs -q -f "$image" ;;
+        ext4) need mkfs.ext4 e2fsprogs && mkfs.ext4 -q -F -m 0 "$image" ;;
+        *) echo "loopfs: unknown kind $kind" >&2; exit 2 ;;
+    esac
+}
+
+up() {
+    local kind=$1 bytes=$2 directory=$3
+    PATH=$PATH:/usr/sbin:/sbin
+    [[ $(id -u) == 0 ]] || cannot "mounting a $kind file system needs root"
+    mkdir -p "$directory"
+    if [[ $kind == tmpfs ]]; then
+        mount -t tmpfs -o "size=$bytes" glissade-test "$directory" || cannot "tmpfs refused"
+        return
+    fi
+    make_image "$kind" "$bytes" "$directory.img"
+    mount -o loop -t "$kind" "$directory.img" "$directory" \
+        || cannot "$kind on a loop device refused (no loop device, or no $kind in the kernel)"
+}
+
+down() {
+    umount "$1" 2> /dev/null || umount --lazy "$1"
+    rm -f "$1.img"
+}
+
+case ${1:-} in
+    up) shift; up "$@" ;;
+    down) shift; down "$@" ;;
+    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac

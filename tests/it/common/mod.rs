@@ -1,0 +1,54 @@
+//! What the tests share: a server guard, a client that controls every byte, bodies that need no
+//! memory, file systems made for the occasion.
+
+mod data;
+mod http;
+mod images;
+mod metrics;
+mod places;
+mod server;
+mod upload;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(crate) use data::{Body, Random, sums};
+pub(crate) use http::{Conn, End, Response};
+pub(crate) use metrics::Metrics;
+pub(crate) use places::{Mount, Place, names_in};
+pub(crate) use server::{Server, Setup, glissade, log_lines};
+pub(crate) use upload::{Framing, Upload};
+
+/// One kibibyte.
+pub(crate) const KIB: u64 = 1024;
+/// One mebibyte.
+pub(crate) const MIB: u64 = 1024 * KIB;
+/// One gibibyte.
+pub(crate) const GIB: u64 = 1024 * MIB;
+
+/// Keeps other heavy tests waiting while the guard lives.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static HEAVY: Mutex<()> = Mutex::new(());
+    HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks until `probe` gives something, for at most `limit`; `None` when it never did.
+pub(crate) fn poll<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = probe() {
+            return Some(found);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until `holds`, or fails the test with `what`.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let limit = Duration::from_secs(10);
+    assert!(poll(limit, || holds().then_some(())).is_some(), "not within {limit:?}: {what}");
+}

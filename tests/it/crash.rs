@@ -1,0 +1,208 @@
+//! Goal: `kill -9` at any point leaves nothing partial behind (design, promises 1 and 2).
+//!
+//! Method: rounds of several uploads and a delete in flight, cut at a pseudo-random moment; then
+//! the server starts again on the same data. Every image has to be `queued` without a file or
+//! `active` with exactly its bytes, what was acknowledged has to be there, and the stores hold
+//! nothing else. The moments are drawn over the whole life of an upload and, in every second
+//! round, close to its end, where sync, link and commit follow each other.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::common::{
+    Body, Conn, Framing, KIB, MIB, Random, Server, Setup, Upload, alone, names_in, poll,
+};
+
+/// Uploads in flight in each round.
+const UPLOADS: u64 = 3;
+/// The rounds of one test have to end within this, restarts included.
+const LIMIT: Duration = Duration::from_secs(240);
+
+fn rounds(io_uring: &str, count: u64, seed: u64) {
+    let _alone = alone();
+    let began = Instant::now();
+    let mut random = Random::new(seed);
+    let mut server = Setup::new().set("glissade", "io_uring", io_uring).log_may_complain().start();
+    let mut tally = Tally::default();
+    let mut doomed = None;
+    for round in 0..count {
+        let plans: Vec<Plan> = (0..UPLOADS).map(|_| Plan::draw(&server, &mut random)).collect();
+        let acknowledged = cut(&mut server, &plans, doomed.as_deref(), round, &mut random);
+        server.start_again();
+        let bodies = plans.iter().map(|plan| (plan.image.as_str(), plan.body)).collect();
+        doomed = check(&server, &bodies, &acknowledged, doomed.as_deref(), &mut tally);
+        assert!(began.elapsed() < LIMIT, "only {round} rounds within {LIMIT:?}");
+    }
+    println!("{count} rounds in {:?}: {tally:?}", began.elapsed());
+    tally.assert_means_something();
+}
+
+/// What came of the uploads that were cut.
+#[derive(Debug, Default)]
+struct Tally {
+    active: u64,
+    queued: u64,
+    deleted: u64,
+}
+
+impl Tally {
+    /// Kills that always come too early or too late would prove nothing.
+    fn assert_means_something(&self) {
+        let all = self.active + self.queued;
+        assert!(self.active * 20 > all && self.queued * 5 > all, "one-sided: {self:?}");
+        assert!(self.deleted > 0, "no delete survived: {self:?}");
+    }
+}
+
+/// One upload of a round.
+struct Plan {
+    image: String,
+    body: Body,
+    framing: Framing,
+    /// Pause before each 64 KiB: some uploads are cut in the body, some past it.
+    pause: Duration,
+}
+
+impl Plan {
+    fn draw(server: &Server, random: &mut Random) -> Self {
+        let framings =
+            [Framing::Length, Framing::Chunked(64 * KIB as usize), Framing::Chunked(9999)];
+        Self {
+            image: server.create(),
+            body: Body::new(random.next(), 1 + random.below(5 * MIB)),
+            framing: framings[random.below(3) as usize],
+            pause: Duration::from_micros(random.below(4) * 400),
+        }
+    }
+
+    /// Whether the server answered 204 before it was killed.
+    fn run(&self, mut conn: Conn, is_sent: &AtomicBool) -> bool {
+        let upload = Upload::new(&self.image, self.body).framing(self.framing);
+        let mut socket = conn.sender();
+        let pause = self.pause;
+        let sent = upload.send_through(|bytes| {
+            std::thread::sleep(pause);
+            std::io::Write::write_all(&mut socket, bytes)
+        });
+        is_sent.fetch_or(sent.is_ok(), Ordering::Relaxed);
+        conn.response().is_ok_and(|answer| answer.status() == 204)
+    }
+}
+
+/// Runs the plans and a delete, kills the server, and names what had been acknowledged.
+fn cut(
+    server: &mut Server,
+    plans: &[Plan],
+    doomed: Option<&str>,
+    round: u64,
+    random: &mut Random,
+) -> Vec<String> {
+    let is_sent = AtomicBool::new(false);
+    let early = Duration::from_micros(random.below(60_000));
+    let late = Duration::from_micros(random.below(20_000));
+    let conns: Vec<Conn> = plans.iter().map(|_| server.conn()).collect();
+    let mut deleter = server.conn();
+    std::thread::scope(|scope| {
+        let is_sent = &is_sent;
+        let runs: Vec<_> = plans
+            .iter()
+            .zip(conns)
+            .map(|(plan, conn)| scope.spawn(move || plan.run(conn, is_sent)))
+            .collect();
+        if let Some(image) = doomed {
+            let request = format!("DELETE /v2/images/{image} HTTP/1.1\r\nHost: test\r\n\r\n");
+            let delay = early / 2;
+            scope.spawn(move || {
+                std::thread::sleep(delay);
+                let _ = deleter.send(request.as_bytes());
+            });
+        }
+        if round.is_multiple_of(2) {
+            std::thread::sleep(early);
+        } else {
+            let sent = || is_sent.load(Ordering::Relaxed).then_some(());
+            poll(Duration::from_secs(5), sent);
+            std::thread::sleep(late);
+        }
+        server.kill9();
+        let done = plans
+            .iter()
+            .zip(runs)
+            .filter_map(|(plan, run)| run.join().unwrap().then(|| plan.image.clone()));
+        done.collect()
+    })
+}
+
+/// Judges what a restart found. Gives an active image for the next round to delete.
+fn check(
+    server: &Server,
+    bodies: &BTreeMap<&str, Body>,
+    acknowledged: &[String],
+    doomed: Option<&str>,
+    tally: &mut Tally,
+) -> Option<String> {
+    let active = settled(server, bodies, doomed);
+    for image in acknowledged {
+        assert!(active.contains(image), "{image} was acknowledged and is not active");
+    }
+    let names: Vec<&str> = active.iter().map(String::as_str).collect();
+    server.assert_only(&names);
+    let new: Vec<&String> = active.iter().filter(|id| bodies.contains_key(id.as_str())).collect();
+    for image in &new {
+        server.assert_holds(image, bodies[image.as_str()], "fast");
+    }
+    tally.active += new.len() as u64;
+    tally.queued += UPLOADS - new.len() as u64;
+    tally.deleted += u64::from(doomed.is_some_and(|image| !names.contains(&image)));
+    retry_and_clean(server, bodies, &names)
+}
+
+/// Active images once no image is `saving` any more, which a restart has ten seconds for.
+fn settled(server: &Server, bodies: &BTreeMap<&str, Body>, doomed: Option<&str>) -> Vec<String> {
+    let limit = Duration::from_secs(10);
+    let images = poll(limit, || {
+        let images = server.list();
+        images.iter().all(|image| image["status"] != "saving").then_some(images)
+    });
+    let images = images.unwrap_or_else(|| panic!("an image stays in saving: {:?}", server.list()));
+    let known = |id: &str| bodies.contains_key(id) || doomed == Some(id);
+    for image in &images {
+        let (id, status) = (image["id"].as_str().unwrap(), image["status"].as_str().unwrap());
+        assert!(known(id) && ["queued", "active"].contains(&status), "{id} is {status}");
+    }
+    let active = images.iter().filter(|image| image["status"] == "active");
+    active.map(|image| image["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Retries one image that is queued, then leaves one image for the next round to delete.
+fn retry_and_clean(
+    server: &Server,
+    bodies: &BTreeMap<&str, Body>,
+    active: &[&str],
+) -> Option<String> {
+    if let Some(queued) = bodies.keys().find(|image| !active.contains(image)) {
+        server.assert_retry_works(queued);
+    }
+    let mut kept = None;
+    for image in server.list() {
+        let id = image["id"].as_str().unwrap();
+        if kept.is_none() && image["status"] == "active" {
+            kept = Some(id.to_owned());
+        } else {
+            assert_eq!(server.delete(id), 204);
+        }
+    }
+    assert!(names_in(&server.store("fast")).len() <= 1);
+    kept
+}
+
+#[test]
+fn two_hundred_kills() {
+    rounds("auto", 200, 0xdead_0001);
+}
+
+#[test]
+fn twenty_kills_of_the_threads_engine() {
+    rounds("off", 20, 0xdead_0002);
+}

@@ -1,0 +1,112 @@
+//! Goal: a full store answers 413, gives its space back, and harms nobody else (`FS-04`).
+//!
+//! Method: the store `fast` lies on a small file system of its own, tmpfs or loop-mounted ext4 and
+//! XFS; everything else lies elsewhere.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::common::{Body, Framing, KIB, MIB, Mount, Server, Setup, Upload, alone, poll};
+
+/// What the small store can't hold.
+const TOO_LARGE: Body = Body { seed: 1, bytes: 640 * MIB };
+
+struct Case {
+    kind: &'static str,
+    bytes: u64,
+    /// Free space that may stay in use for the file system's own tables.
+    slack: u64,
+}
+
+const TMPFS: Case = Case { kind: "tmpfs", bytes: 24 * MIB, slack: 64 * KIB };
+const EXT4: Case = Case { kind: "ext4", bytes: 64 * MIB, slack: 256 * KIB };
+const XFS: Case = Case { kind: "xfs", bytes: 320 * MIB, slack: 2 * MIB };
+
+fn server(mount: &Mount, io_uring: &str) -> Server {
+    let store = mount.path().join("images");
+    let setup = Setup::new().set("glissade", "io_uring", io_uring).log_may_complain();
+    let server =
+        setup.set("fast", "filesystem_store_datadir", &store.display().to_string()).start();
+    // The helpers look for a store below the server's directory.
+    std::os::unix::fs::symlink(&store, server.store("fast")).unwrap();
+    server
+}
+
+fn full(case: &Case) {
+    let _alone = alone();
+    for io_uring in ["required", "off"] {
+        let Some(mount) = Mount::new(case.kind, case.bytes) else { return };
+        let server = server(&mount, io_uring);
+        for framing in [Framing::Length, Framing::Chunked(64 * KIB as usize)] {
+            println!("{} {io_uring} {framing:?}", case.kind);
+            one_too_large(&server, &mount, framing, case.slack);
+        }
+        filled_by_others(&server, &mount);
+    }
+}
+
+/// 413, all space given back, while an upload into the other store goes on to its end.
+fn one_too_large(server: &Server, mount: &Mount, framing: Framing, slack: u64) {
+    let (image, other) = (server.create(), server.create());
+    let before = mount.free_bytes();
+    let body = Body::new(2, 20 * MIB);
+    std::thread::scope(|scope| {
+        let unharmed = Upload::new(&other, body).header("X-Image-Meta-Store", "slow");
+        scope.spawn(move || unharmed.writes(4096).run(server.address()).assert(204, "").status());
+        let answer = Upload::new(&image, TOO_LARGE).framing(framing).run(server.address());
+        answer.assert(413, "full");
+    });
+    server.assert_holds(&other, body, "slow");
+    assert_eq!(server.delete(&other), 204);
+    server.assert_only(&[]);
+    let given_back = || mount.free_bytes() + slack >= before;
+    let waited = poll(Duration::from_secs(15), || given_back().then_some(()));
+    assert!(waited.is_some(), "{} of {before} bytes are free again", mount.free_bytes());
+    server.assert_retry_works(&image);
+    assert_eq!(server.delete(&image), 204);
+}
+
+/// The space is taken by someone else: refused while it is, taken once it is free again.
+fn filled_by_others(server: &Server, mount: &Mount) {
+    let filler = mount.path().join("filler");
+    let size = mount.free_bytes() - 2 * MIB;
+    let mut out = fs::File::create(&filler).unwrap();
+    let wrote = std::io::copy(&mut std::io::Read::take(std::io::repeat(7), size), &mut out);
+    wrote.unwrap();
+    out.sync_all().unwrap();
+    for framing in [Framing::Length, Framing::Chunked(10_000)] {
+        let image = server.create();
+        let body = Body::new(3, 8 * MIB);
+        let upload = Upload::new(&image, body).framing(framing);
+        upload.run(server.address()).assert(413, "full");
+        server.assert_only(&[]);
+        server.wait_for_status(&image, "queued");
+        assert_eq!(server.delete(&image), 204);
+    }
+    let image = server.create();
+    let body = Body::new(3, 8 * MIB);
+    Upload::new(&image, body).run(server.address()).assert(413, "full");
+    fs::remove_file(&filler).unwrap();
+    server.wait_for_status(&image, "queued");
+    let taken = poll(Duration::from_secs(15), || {
+        let status = Upload::new(&image, body).run(server.address()).status();
+        (status == 204).then_some(())
+    });
+    assert!(taken.is_some(), "413 although the space is free again");
+    server.assert_holds(&image, body, "fast");
+}
+
+#[test]
+fn full_tmpfs() {
+    full(&TMPFS);
+}
+
+#[test]
+fn full_ext4() {
+    full(&EXT4);
+}
+
+#[test]
+fn full_xfs() {
+    full(&XFS);
+}
