@@ -158,9 +158,7 @@ impl HeadGate {
 
     fn enter(&mut self, len: usize, note: HeadNote, framing: Option<Framing>) {
         self.state = match (&note, framing) {
-            (HeadNote::Cold, Some(Framing::Chunked)) => {
-                State::GiveThenChunked(len, Box::new(ChunkedDecoder::new()))
-            }
+            (HeadNote::Cold, Some(Framing::Chunked)) => State::GiveThenChunked(len, Box::default()),
             (HeadNote::Cold, Some(Framing::Length(body))) => State::Give(len as u64 + body),
             (HeadNote::Cold, None) => State::Give(len as u64),
             (HeadNote::Hot(_) | HeadNote::Ambiguous(_), _) => State::GiveThenHold(len),

@@ -101,7 +101,12 @@ impl FileStore {
     }
 
     fn begin_in(&self, id: &ImageId, hint: SizeHint) -> Result<FileDraft, StoreError> {
-        if let Some(path) = self.dirs.iter().map(|dir| dir.path.join(id.as_str())).find(exists) {
+        if let Some(path) = self
+            .dirs
+            .iter()
+            .map(|dir| dir.path.join(id.as_str()))
+            .find(|path| path.symlink_metadata().is_ok())
+        {
             let context = format!("{} exists already", path.display());
             return Err(StoreError::new(StoreErrorKind::Exists, context));
         }
@@ -225,10 +230,6 @@ where
 {
     let gone = |_| StoreError::new(StoreErrorKind::Unavailable, "the server is shutting down");
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(gone(error)))
-}
-
-fn exists(path: &PathBuf) -> bool {
-    path.symlink_metadata().is_ok()
 }
 
 fn remove_if_there(path: &Path) -> Result<bool, StoreError> {
