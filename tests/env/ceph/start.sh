@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Starts a one-node Ceph on loopback: a monitor and an OSD, cephx, the pool `images`.
+#
+#   start.sh [DIRECTORY]      default: target/ceph
+#
+# Everything lies in the directory, which start.sh makes; nothing is written to /etc/ceph or
+# /var/lib/ceph. A cluster that is there already is started again with its data, and whatever of
+# it runs is left alone. Afterwards: export CEPH_CONF=DIRECTORY/ceph.conf
+#
+# client.glance may do what a cloud allows it: `profile rbd`, in the pool `images` only. There is
+# no manager: nothing here needs one, and it is the largest of the three. Its absence shows in
+# `ceph df` and in pool statistics, which stay 0.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+dir=${1:-$here/../../../target/ceph}
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+export CEPH_CONF=$dir/ceph.conf
+# shellcheck source=daemons.sh
+. "$here/daemons.sh"
+
+# A pair of ports that nobody listens on, for the monitor's two protocols.
+free_port() {
+    local port
+    for ((port = 13400; port < 13500; port += 2)); do
+        if ! ss -Hltn "( sport = :$port or sport = :$((port + 1)) )" | grep -q .; then
+            echo "$port"
+            return
+        fi
+    done
+    echo "ceph: no free port between 13400 and 13500" >&2
+    exit 1
+}
+
+configure() {
+    local port
+    port=$(free_port)
+    cat > "$dir/ceph.conf" << CONF
+[global]
+fsid = $(uuidgen)
+mon host = [v2:127.0.0.1:$port,v1:127.0.0.1:$((port + 1))]
+mon initial members = a
+public addr = 127.0.0.1
+auth cluster required = cephx
+auth service required = cephx
+auth client required = cephx
+auth allow insecure global id reclaim = false
+keyring = $dir/\$name.keyring
+run dir = $dir/run
+crash dir = $dir/crash
+# A single OSD holds the only copy.
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg autoscale mode = off
+osd crush chooseleaf type = 0
+mon allow pool size one = true
+mon allow pool delete = true
+
+[mon]
+mon data = $dir/mon.\$id
+keyring = $dir/mon.\$id/keyring
+pid file = $dir/run/\$name.pid
+log file = $dir/log/\$name.log
+mon cluster log file = $dir/log/cluster.log
+# A developer's disk is rarely half empty.
+mon data avail warn = 2
+mon data avail crit = 1
+# Changes of maps are collected for a second by default, and every snapshot is one.
+paxos propose interval = 0.05
+paxos min wait = 0.01
+mon tick interval = 1
+
+[osd]
+osd data = $dir/osd.\$id
+pid file = $dir/run/\$name.pid
+log file = $dir/log/\$name.log
+osd objectstore = bluestore
+bluestore block size = $((8 << 30))
+# Debian's OSD has no tcmalloc, without which it does not see its own size.
+bluestore cache size = $((256 << 20))
+osd class update on start = false
+# How soon the OSD notices that it is full; BlueStore aborts when writes outrun it.
+osd heartbeat interval = 1
+osd op num shards = 2
+osd op num threads per shard = 1
+CONF
+}
+
+# Makes a key and leaves it both to its owner and to the monitor's first keyring.
+key() {
+    ceph-authtool --create-keyring "$dir/$1.keyring" --gen-key -n "$@" > /dev/null
+    cat "$dir/$1.keyring" >> "$dir/mon.keyring"
+}
+
+make_cluster() {
+    local fsid host
+    touch "$dir/made-by-start.sh"
+    mkdir -p "$dir"/{mon.a,osd.0,run,log,crash}
+    configure
+    fsid=$(sed -n 's/^fsid = //p' "$CEPH_CONF")
+    host=$(sed -n 's/^mon host = //p' "$CEPH_CONF")
+    ceph-authtool --create-keyring "$dir/mon.keyring" --gen-key -n mon. --cap mon 'allow *' > /dev/null
+    key client.admin --cap mon 'allow *' --cap osd 'allow *'
+    key osd.0 --cap mon 'allow profile osd' --cap osd 'allow *'
+    key client.glance --cap mon 'profile rbd' --cap osd 'profile rbd pool=images'
+    monmaptool --create --clobber --fsid "$fsid" --addv a "$host" "$dir/monmap" > /dev/null
+    ceph-mon -i a --mkfs --monmap "$dir/monmap" --keyring "$dir/mon.keyring" > "$dir/log/mkfs.log" 2>&1
+    uuidgen > "$dir/osd.uuid"
+    ceph-osd -i 0 --mkfs --no-mon-config --osd-uuid "$(cat "$dir/osd.uuid")" >> "$dir/log/mkfs.log" 2>&1
+}
+
+make_pool() {
+    ceph osd pool create images 32 32 > /dev/null
+    # Waits until the pool can be written, too.
+    timeout 60 rbd pool init images
+}
+
+start_osd() {
+    local preload
+    # What upstream's packages link the OSD with; it halves the CPU of large writes.
+    preload=$(ldconfig -p | sed -n 's/.*libtcmalloc_minimal\.so\.4 .*=> //p' | head -n 1)
+    LD_PRELOAD=$preload ceph-osd -i 0 2> "$dir/log/osd.stderr"
+}
+
+osd_is_up() {
+    ceph --connect-timeout 10 osd stat 2> /dev/null | grep -q '1 up'
+}
+
+if [[ ! -e $dir/made-by-start.sh && -n $(ls -A "$dir") ]]; then
+    echo "ceph: $dir holds something else; name an empty directory" >&2
+    exit 1
+fi
+is_new=
+if [[ ! -e $dir/is-whole ]]; then
+    is_new=yes
+    "$here/stop.sh" "$dir"
+    find "$dir" -mindepth 1 -delete
+    make_cluster
+fi
+runs mon.a || ceph-mon -i a
+[[ -z $is_new ]] || ceph --connect-timeout 20 osd new "$(cat "$dir/osd.uuid")" 0 > /dev/null
+runs osd.0 || start_osd
+for _ in {1..100}; do
+    ! osd_is_up || break
+    sleep 0.1
+done
+osd_is_up || { echo "ceph: the OSD did not come up; see $dir/log/osd.0.log" >&2; exit 1; }
+[[ -z $is_new ]] || make_pool
+touch "$dir/is-whole"
+echo "ceph: up; export CEPH_CONF=$CEPH_CONF"
