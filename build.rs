@@ -53,8 +53,10 @@ mod bindings {
         rados_create2 rados_conf_read_file rados_conf_set rados_conf_get rados_connect
         rados_shutdown rados_cluster_fsid rados_cluster_stat rados_pool_lookup
         rados_ioctx_create rados_ioctx_destroy rados_ioctx_set_namespace
+        rados_set_pool_full_try rados_getaddrs rados_buffer_free rados_blocklist_add
         rbd_version rbd_image_options_(create|destroy|set_uint64|set_string)
-        rbd_create[34]? rbd_clone3 rbd_remove rbd_trash_move
+        rbd_create[34]? rbd_clone3 rbd_remove rbd_rename rbd_trash_move
+        rbd_list2 rbd_image_spec_list_cleanup rbd_watchers_list rbd_watchers_list_cleanup
         rbd_open rbd_open_read_only rbd_close
         rbd_stat rbd_get_(size|features|id) rbd_resize rbd_flush
         rbd_aio_(write2?|writev|read|readv|flush|discard|write_zeroes)

@@ -68,6 +68,21 @@ pub type rbd_callback_t = ::std::option::Option<
 >;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct rbd_image_spec_t {
+    pub id: *mut ::std::os::raw::c_char,
+    pub name: *mut ::std::os::raw::c_char,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of rbd_image_spec_t"][::std::mem::size_of::<rbd_image_spec_t>() - 16usize];
+    ["Alignment of rbd_image_spec_t"][::std::mem::align_of::<rbd_image_spec_t>() - 8usize];
+    ["Offset of field: rbd_image_spec_t::id"]
+        [::std::mem::offset_of!(rbd_image_spec_t, id) - 0usize];
+    ["Offset of field: rbd_image_spec_t::name"]
+        [::std::mem::offset_of!(rbd_image_spec_t, name) - 8usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct rbd_linked_image_spec_t {
     pub pool_id: i64,
     pub pool_name: *mut ::std::os::raw::c_char,
@@ -159,6 +174,24 @@ pub const RBD_IMAGE_OPTION_FLATTEN: _bindgen_ty_15 = 11;
 pub const RBD_IMAGE_OPTION_CLONE_FORMAT: _bindgen_ty_15 = 12;
 pub const RBD_IMAGE_OPTION_MIRROR_IMAGE_MODE: _bindgen_ty_15 = 13;
 pub type _bindgen_ty_15 = ::std::os::raw::c_uint;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct rbd_image_watcher_t {
+    pub addr: *mut ::std::os::raw::c_char,
+    pub id: i64,
+    pub cookie: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of rbd_image_watcher_t"][::std::mem::size_of::<rbd_image_watcher_t>() - 24usize];
+    ["Alignment of rbd_image_watcher_t"][::std::mem::align_of::<rbd_image_watcher_t>() - 8usize];
+    ["Offset of field: rbd_image_watcher_t::addr"]
+        [::std::mem::offset_of!(rbd_image_watcher_t, addr) - 0usize];
+    ["Offset of field: rbd_image_watcher_t::id"]
+        [::std::mem::offset_of!(rbd_image_watcher_t, id) - 8usize];
+    ["Offset of field: rbd_image_watcher_t::cookie"]
+        [::std::mem::offset_of!(rbd_image_watcher_t, cookie) - 16usize];
+};
 pub struct Ceph {
     __library: ::libloading::Library,
     pub rados_create2: Result<
@@ -231,6 +264,25 @@ pub struct Ceph {
         unsafe extern "C" fn(io: rados_ioctx_t, nspace: *const ::std::os::raw::c_char),
         ::libloading::Error,
     >,
+    pub rados_blocklist_add: Result<
+        unsafe extern "C" fn(
+            cluster: rados_t,
+            client_address: *mut ::std::os::raw::c_char,
+            expire_seconds: u32,
+        ) -> ::std::os::raw::c_int,
+        ::libloading::Error,
+    >,
+    pub rados_getaddrs: Result<
+        unsafe extern "C" fn(
+            cluster: rados_t,
+            addrs: *mut *mut ::std::os::raw::c_char,
+        ) -> ::std::os::raw::c_int,
+        ::libloading::Error,
+    >,
+    pub rados_set_pool_full_try:
+        Result<unsafe extern "C" fn(io: rados_ioctx_t), ::libloading::Error>,
+    pub rados_buffer_free:
+        Result<unsafe extern "C" fn(buf: *mut ::std::os::raw::c_char), ::libloading::Error>,
     pub rbd_version: Result<
         unsafe extern "C" fn(
             major: *mut ::std::os::raw::c_int,
@@ -259,8 +311,20 @@ pub struct Ceph {
         ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
+    pub rbd_image_spec_list_cleanup: Result<
+        unsafe extern "C" fn(images: *mut rbd_image_spec_t, num_images: usize),
+        ::libloading::Error,
+    >,
     pub rbd_linked_image_spec_list_cleanup: Result<
         unsafe extern "C" fn(images: *mut rbd_linked_image_spec_t, num_images: usize),
+        ::libloading::Error,
+    >,
+    pub rbd_list2: Result<
+        unsafe extern "C" fn(
+            io: rados_ioctx_t,
+            images: *mut rbd_image_spec_t,
+            max_images: *mut usize,
+        ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
     pub rbd_create: Result<
@@ -308,6 +372,14 @@ pub struct Ceph {
         unsafe extern "C" fn(
             io: rados_ioctx_t,
             name: *const ::std::os::raw::c_char,
+        ) -> ::std::os::raw::c_int,
+        ::libloading::Error,
+    >,
+    pub rbd_rename: Result<
+        unsafe extern "C" fn(
+            src_io_ctx: rados_ioctx_t,
+            srcname: *const ::std::os::raw::c_char,
+            destname: *const ::std::os::raw::c_char,
         ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
@@ -556,6 +628,18 @@ pub struct Ceph {
         ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
+    pub rbd_watchers_list: Result<
+        unsafe extern "C" fn(
+            image: rbd_image_t,
+            watchers: *mut rbd_image_watcher_t,
+            max_watchers: *mut usize,
+        ) -> ::std::os::raw::c_int,
+        ::libloading::Error,
+    >,
+    pub rbd_watchers_list_cleanup: Result<
+        unsafe extern "C" fn(watchers: *mut rbd_image_watcher_t, num_watchers: usize),
+        ::libloading::Error,
+    >,
 }
 impl Ceph {
     pub unsafe fn new<P>(path: P) -> Result<Self, ::libloading::Error>
@@ -583,6 +667,10 @@ impl Ceph {
         let rados_pool_lookup = __library.get(b"rados_pool_lookup\0").map(|sym| *sym);
         let rados_ioctx_set_namespace =
             __library.get(b"rados_ioctx_set_namespace\0").map(|sym| *sym);
+        let rados_blocklist_add = __library.get(b"rados_blocklist_add\0").map(|sym| *sym);
+        let rados_getaddrs = __library.get(b"rados_getaddrs\0").map(|sym| *sym);
+        let rados_set_pool_full_try = __library.get(b"rados_set_pool_full_try\0").map(|sym| *sym);
+        let rados_buffer_free = __library.get(b"rados_buffer_free\0").map(|sym| *sym);
         let rbd_version = __library.get(b"rbd_version\0").map(|sym| *sym);
         let rbd_image_options_create = __library.get(b"rbd_image_options_create\0").map(|sym| *sym);
         let rbd_image_options_destroy =
@@ -591,13 +679,17 @@ impl Ceph {
             __library.get(b"rbd_image_options_set_string\0").map(|sym| *sym);
         let rbd_image_options_set_uint64 =
             __library.get(b"rbd_image_options_set_uint64\0").map(|sym| *sym);
+        let rbd_image_spec_list_cleanup =
+            __library.get(b"rbd_image_spec_list_cleanup\0").map(|sym| *sym);
         let rbd_linked_image_spec_list_cleanup =
             __library.get(b"rbd_linked_image_spec_list_cleanup\0").map(|sym| *sym);
+        let rbd_list2 = __library.get(b"rbd_list2\0").map(|sym| *sym);
         let rbd_create = __library.get(b"rbd_create\0").map(|sym| *sym);
         let rbd_create3 = __library.get(b"rbd_create3\0").map(|sym| *sym);
         let rbd_create4 = __library.get(b"rbd_create4\0").map(|sym| *sym);
         let rbd_clone3 = __library.get(b"rbd_clone3\0").map(|sym| *sym);
         let rbd_remove = __library.get(b"rbd_remove\0").map(|sym| *sym);
+        let rbd_rename = __library.get(b"rbd_rename\0").map(|sym| *sym);
         let rbd_trash_move = __library.get(b"rbd_trash_move\0").map(|sym| *sym);
         let rbd_open = __library.get(b"rbd_open\0").map(|sym| *sym);
         let rbd_open_read_only = __library.get(b"rbd_open_read_only\0").map(|sym| *sym);
@@ -637,6 +729,9 @@ impl Ceph {
         let rbd_flush = __library.get(b"rbd_flush\0").map(|sym| *sym);
         let rbd_aio_flush = __library.get(b"rbd_aio_flush\0").map(|sym| *sym);
         let rbd_poll_io_events = __library.get(b"rbd_poll_io_events\0").map(|sym| *sym);
+        let rbd_watchers_list = __library.get(b"rbd_watchers_list\0").map(|sym| *sym);
+        let rbd_watchers_list_cleanup =
+            __library.get(b"rbd_watchers_list_cleanup\0").map(|sym| *sym);
         Ok(Ceph {
             __library,
             rados_create2,
@@ -651,17 +746,24 @@ impl Ceph {
             rados_ioctx_destroy,
             rados_pool_lookup,
             rados_ioctx_set_namespace,
+            rados_blocklist_add,
+            rados_getaddrs,
+            rados_set_pool_full_try,
+            rados_buffer_free,
             rbd_version,
             rbd_image_options_create,
             rbd_image_options_destroy,
             rbd_image_options_set_string,
             rbd_image_options_set_uint64,
+            rbd_image_spec_list_cleanup,
             rbd_linked_image_spec_list_cleanup,
+            rbd_list2,
             rbd_create,
             rbd_create3,
             rbd_create4,
             rbd_clone3,
             rbd_remove,
+            rbd_rename,
             rbd_trash_move,
             rbd_open,
             rbd_open_read_only,
@@ -698,6 +800,8 @@ impl Ceph {
             rbd_flush,
             rbd_aio_flush,
             rbd_poll_io_events,
+            rbd_watchers_list,
+            rbd_watchers_list_cleanup,
         })
     }
     pub unsafe fn rados_create2(
@@ -796,6 +900,31 @@ impl Ceph {
             io, nspace,
         )
     }
+    pub unsafe fn rados_blocklist_add(
+        &self,
+        cluster: rados_t,
+        client_address: *mut ::std::os::raw::c_char,
+        expire_seconds: u32,
+    ) -> ::std::os::raw::c_int {
+        (self.rados_blocklist_add.as_ref().expect("Expected function, got error."))(
+            cluster,
+            client_address,
+            expire_seconds,
+        )
+    }
+    pub unsafe fn rados_getaddrs(
+        &self,
+        cluster: rados_t,
+        addrs: *mut *mut ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int {
+        (self.rados_getaddrs.as_ref().expect("Expected function, got error."))(cluster, addrs)
+    }
+    pub unsafe fn rados_set_pool_full_try(&self, io: rados_ioctx_t) {
+        (self.rados_set_pool_full_try.as_ref().expect("Expected function, got error."))(io)
+    }
+    pub unsafe fn rados_buffer_free(&self, buf: *mut ::std::os::raw::c_char) {
+        (self.rados_buffer_free.as_ref().expect("Expected function, got error."))(buf)
+    }
     pub unsafe fn rbd_version(
         &self,
         major: *mut ::std::os::raw::c_int,
@@ -830,6 +959,15 @@ impl Ceph {
             opts, optname, optval,
         )
     }
+    pub unsafe fn rbd_image_spec_list_cleanup(
+        &self,
+        images: *mut rbd_image_spec_t,
+        num_images: usize,
+    ) {
+        (self.rbd_image_spec_list_cleanup.as_ref().expect("Expected function, got error."))(
+            images, num_images,
+        )
+    }
     pub unsafe fn rbd_linked_image_spec_list_cleanup(
         &self,
         images: *mut rbd_linked_image_spec_t,
@@ -838,6 +976,14 @@ impl Ceph {
         (self.rbd_linked_image_spec_list_cleanup.as_ref().expect("Expected function, got error."))(
             images, num_images,
         )
+    }
+    pub unsafe fn rbd_list2(
+        &self,
+        io: rados_ioctx_t,
+        images: *mut rbd_image_spec_t,
+        max_images: *mut usize,
+    ) -> ::std::os::raw::c_int {
+        (self.rbd_list2.as_ref().expect("Expected function, got error."))(io, images, max_images)
     }
     pub unsafe fn rbd_create(
         &self,
@@ -896,6 +1042,16 @@ impl Ceph {
         name: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
         (self.rbd_remove.as_ref().expect("Expected function, got error."))(io, name)
+    }
+    pub unsafe fn rbd_rename(
+        &self,
+        src_io_ctx: rados_ioctx_t,
+        srcname: *const ::std::os::raw::c_char,
+        destname: *const ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int {
+        (self.rbd_rename.as_ref().expect("Expected function, got error."))(
+            src_io_ctx, srcname, destname,
+        )
     }
     pub unsafe fn rbd_trash_move(
         &self,
@@ -1175,6 +1331,28 @@ impl Ceph {
     ) -> ::std::os::raw::c_int {
         (self.rbd_poll_io_events.as_ref().expect("Expected function, got error."))(
             image, comps, numcomp,
+        )
+    }
+    pub unsafe fn rbd_watchers_list(
+        &self,
+        image: rbd_image_t,
+        watchers: *mut rbd_image_watcher_t,
+        max_watchers: *mut usize,
+    ) -> ::std::os::raw::c_int {
+        (self.rbd_watchers_list.as_ref().expect("Expected function, got error."))(
+            image,
+            watchers,
+            max_watchers,
+        )
+    }
+    pub unsafe fn rbd_watchers_list_cleanup(
+        &self,
+        watchers: *mut rbd_image_watcher_t,
+        num_watchers: usize,
+    ) {
+        (self.rbd_watchers_list_cleanup.as_ref().expect("Expected function, got error."))(
+            watchers,
+            num_watchers,
         )
     }
 }

@@ -9,7 +9,7 @@
 //! 5  api                            HTTP and nothing but HTTP
 //! 3  upload  download               the data plane's two stories
 //! 2  store  meta                    image data at rest; records in SQL
-//! 1  ring  lanes                    the only code that knows io_uring; hashing
+//! 1  ring  rbd  lanes               the only code that knows io_uring; librbd; hashing
 //! 0  image limits observe config buffer   nouns, bounds, numbers, options, memory
 //! ```
 
@@ -23,6 +23,8 @@ pub mod observe;
 
 // Layer 1
 pub mod lanes;
+#[allow(unsafe_code)]
+pub mod rbd;
 #[allow(unsafe_code)]
 pub mod ring;
 

@@ -23,6 +23,13 @@ pub const LANE_DEPTH: usize = 3;
 pub const SLOTS_PER_UPLOAD_MAX: usize = 1 // being received into
     + WRITES_IN_FLIGHT_MAX // being written
     + LANE_DEPTH; // being hashed
+/// Writes of one upload to Ceph in flight, a slot each: three objects of the usual 8 MiB and a half.
+/// librbd joins neighbours while an object is busy. More wait in the OSD's queue and add latency.
+pub const RBD_WRITES_IN_FLIGHT_MAX: usize = 28;
+/// Slots one upload to Ceph may hold, where the operator has set no bound: 32 MiB.
+pub const SLOTS_PER_RBD_UPLOAD_MAX: usize = 1 // being received into
+    + RBD_WRITES_IN_FLIGHT_MAX // being written
+    + LANE_DEPTH; // being hashed
 /// Slots that stay resident and registered with the ring.
 pub const SLOTS_WARM: usize = 32;
 /// All slots of the process. Beyond it no receive is armed and TCP pushes back.
@@ -30,6 +37,31 @@ pub const SLOT_ARENA_BYTES: usize = 512 * MIB;
 
 /// Bytes of a file allocated ahead when the size is not known.
 pub const ALLOCATE_AHEAD_BYTES: u64 = 256 * MIB as u64;
+
+/// First and longest step by which an rbd image of unknown size grows; each is twice the last.
+pub const RBD_GROW_BYTES: (u64, u64) = (8 * MIB as u64, 8192 * MIB as u64);
+/// Reads of one download from Ceph in flight, a slot each.
+pub const RBD_READS_IN_FLIGHT_MAX: usize = 8;
+/// Slots one download may hold: what is read ahead and what is being sent.
+pub const SLOTS_PER_DOWNLOAD_MAX: usize = RBD_READS_IN_FLIGHT_MAX + 1;
+/// All slots of downloads that are read piece by piece. They are apart from the uploads', so that
+/// slow readers can't hold up writers.
+pub const READ_ARENA_BYTES: usize = 256 * MIB;
+/// How long a cluster may take to answer a newcomer, where neither Ceph's configuration nor
+/// `rados_connect_timeout` says.
+pub const RADOS_CONNECT_WAIT: Duration = Duration::from_secs(30);
+/// How long one operation on objects may take, with the same exceptions: an OSD that has died is
+/// replaced in less, as a rule.
+pub const RADOS_OPERATION_WAIT: Duration = Duration::from_secs(60);
+/// How long the cluster stays deaf to a client of ours that was killed. Its watches, which are why,
+/// end by themselves after half of it.
+pub const BLOCKLIST_EXPIRY: Duration = Duration::from_secs(60);
+/// How long an upload that failed waits for what it wrote to be removed from Ceph, before it is
+/// answered and the removal goes on by itself.
+pub const RBD_DISCARD_WAIT: Duration = Duration::from_secs(5);
+/// First and longest pause between two tries of such a removal.
+pub const RBD_REMOVAL_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(30));
 
 /// A request's head: method, target and header fields.
 pub const HEAD_BYTES_MAX: usize = 64 * KIB;
@@ -109,5 +141,6 @@ pub const LANE_SLICE_BYTES: usize = 16 * KIB;
 
 const _: () = assert!(SLOT_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
 const _: () = assert!(SLOTS_PER_UPLOAD_MAX * SLOT_BYTES <= 8 * MIB);
+const _: () = assert!(SLOTS_PER_RBD_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);
 const _: () = assert!(SLOT_BYTES.is_multiple_of(LANE_SLICE_BYTES));
 const _: () = assert!(SLOTS_WARM * SLOT_BYTES <= SLOT_ARENA_BYTES);

@@ -13,6 +13,7 @@ use super::view;
 use crate::config::Api;
 use crate::image::{Image, ImageId};
 use crate::meta::ListQuery;
+use crate::store::StoreErrorKind;
 
 /// `POST /v2/images`: 201 with the record, where it is, and where data may go (`CR-07`).
 pub(super) async fn create(app: &App, head: &Parts, body: &[u8]) -> Result<Response<Bytes>, Fault> {
@@ -140,8 +141,8 @@ fn not_yet(key: &str) -> Fault {
 /// `DELETE /v2/images/{image_id}`: the record first, then its data (`SD-04`, `SD-05`).
 ///
 /// From the record's end on the image is deleted and the answer is 204, whatever a store says:
-/// data that could not be removed stays listed for the sweep, as after a crash between the two. No
-/// store of this release reports data in use; one that does must be asked before the record goes.
+/// data that could not be removed stays listed for the sweep, as after a crash between the two. So
+/// the stores are asked first whether they will, unless the data is the scrubber's.
 pub(super) async fn delete(app: &App, id: &str) -> Result<Response<Bytes>, Fault> {
     let image = find(app, id).await.map_err(|fault| to_delete(fault, id))?;
     if image.protected {
@@ -149,12 +150,42 @@ pub(super) async fn delete(app: &App, id: &str) -> Result<Response<Bytes>, Fault
         return Err(Fault::forbidden(message));
     }
     let is_delayed = app.settings.api.delayed_delete && !image.locations.is_empty();
+    if !is_delayed {
+        ask_stores(app, &image).await?;
+    }
     let deleted = app.repo.delete(&image.id, is_delayed).await;
     let locations = deleted.map_err(|error| to_delete(error.into(), id))?;
     app.uploads.cancel(&image.id);
     // Under delayed delete there are none left for us: the scrubber's are not returned.
     app.uploads.janitor.erase(&image.id, locations).await;
     Ok(answer::no_content())
+}
+
+/// Refuses when data is in use, or its store away (`SD-05`). Whatever else a store says, that the
+/// data is gone already for one, is no reason to keep a record.
+async fn ask_stores(app: &App, image: &Image) -> Result<(), Fault> {
+    for location in &image.locations {
+        let Some(store) = app.stores.of_location(location) else { continue };
+        let Err(error) = store.may_delete(location).await else { continue };
+        match error.kind() {
+            StoreErrorKind::InUse => {
+                tracing::info!(image_id = %image.id, %error, "a delete was refused");
+                return Err(in_use(&image.id));
+            }
+            StoreErrorKind::Unavailable => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// In Glance's words.
+fn in_use(id: &ImageId) -> Fault {
+    let message = format!(
+        "Image {id} could not be deleted because it is in use: The image cannot be deleted because \
+         it is in use through the backend store outside of Glance."
+    );
+    Fault::new(StatusCode::CONFLICT, message)
 }
 
 /// Glance has a sentence of its own for an image that is not there to be deleted.

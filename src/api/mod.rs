@@ -32,6 +32,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
+use crate::buffer::Arena;
 use crate::config::Settings;
 use crate::meta::Repo;
 use crate::observe::{Metrics, metrics};
@@ -53,6 +54,8 @@ pub struct App {
     pub stores: Arc<Registry>,
     /// The data plane.
     pub uploads: Uploads,
+    /// Slots of downloads.
+    pub reads: Arena,
     /// Numbers for the operator.
     pub metrics: Metrics,
 }

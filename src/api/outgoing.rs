@@ -13,6 +13,7 @@ use super::wire::{self, After};
 use super::{App, answer};
 use crate::download::{self, Outgoing, Pace, SendError};
 use crate::image::{Image, ImageId, Location};
+use crate::limits::SLOTS_PER_DOWNLOAD_MAX;
 use crate::observe::metrics::DownloadResult;
 use crate::store::{Source, StoreError, StoreErrorKind};
 use crate::upload::Rest;
@@ -97,8 +98,7 @@ async fn send(
     source: Source,
     rest: Rest,
 ) -> Kept {
-    let Source::File(file, found) = source;
-    let size = image.size.unwrap_or(found);
+    let size = image.size.unwrap_or(source.size());
     let part = match ranges::wanted(&exchange.head.headers, size) {
         Ok(part) => part,
         Err(fault) => return exchange.refuse(stream, fault, rest).await,
@@ -107,7 +107,8 @@ async fn send(
     let mut response = head(image, part, size);
     exchange.stamp(&mut response);
     let after = wire::wanted_after(exchange.head.version, &exchange.head.headers);
-    let outgoing = Outgoing { file, offset, len };
+    let share = exchange.app.reads.share(SLOTS_PER_DOWNLOAD_MAX);
+    let outgoing = Outgoing { source, share, offset, len };
     match transfer(exchange.app, stream, &response, outgoing, after).await {
         Ok(stream) if after == After::Keep => Some((stream, rest.leftover)),
         Ok(stream) => {
@@ -157,11 +158,15 @@ async fn transfer(
     Ok(stream)
 }
 
-/// A broken download is closed as it stands. Only a short file is the server's affair.
+/// A broken download is closed as it stands. Only short data and a store are the server's affair.
 fn note_broken(app: &App, image: &Image, error: &SendError) {
     let result = match error {
         SendError::Short { .. } => {
             tracing::error!(image_id = %image.id, %error, "the stored data is damaged");
+            DownloadResult::Failed
+        }
+        SendError::Store(failure) => {
+            tracing::error!(image_id = %image.id, %failure, "a download broke off");
             DownloadResult::Failed
         }
         SendError::TooSlow => DownloadResult::TooSlow,

@@ -15,7 +15,7 @@ use crate::api::{App, server};
 use crate::buffer::Arena;
 use crate::config::{self, ConfigError, Settings, Sources};
 use crate::lanes::Lanes;
-use crate::limits::SLOTS_WARM;
+use crate::limits::{READ_ARENA_BYTES, SLOTS_WARM};
 use crate::meta::{MetaError, Repo, SqliteRepo};
 use crate::observe::log::{self, LogError};
 use crate::observe::metrics::Engine;
@@ -150,7 +150,8 @@ fn wire(
     tracing::info!(version = VERSION, engine = kind, reason, lanes = lanes.tier(), "wired");
     let uploads =
         Uploads::new(&settings, Arc::clone(&repo), engines, arena, lanes, metrics.clone(), janitor);
-    Ok(App { settings, repo, stores, uploads, metrics })
+    let reads = Arena::new(READ_ARENA_BYTES, 0).map_err(failed("mapping slots"))?;
+    Ok(App { settings, repo, stores, uploads, reads, metrics })
 }
 
 fn observe_all(metrics: &Metrics, arena: &Arena, lanes: &Lanes, engines: &Engines) {

@@ -112,6 +112,12 @@ const OF_A_STORE: &[&str] = &[
     "filesystem_store_chunk_size",
     "filesystem_thin_provisioning",
     "filesystem_store_metadata_file",
+    "rbd_store_chunk_size",
+    "rbd_store_pool",
+    "rbd_store_user",
+    "rbd_store_ceph_conf",
+    "rbd_thin_provisioning",
+    "rados_connect_timeout",
 ];
 
 /// Honoured options of a reserved store.

@@ -253,15 +253,16 @@ fn cores() -> usize {
     available_parallelism().map_or(1, |cores| cores.get().min(64))
 }
 
-fn slots_per_upload_max(options: &Options) -> Result<usize, ConfigError> {
-    let slots =
-        number(options, &known::SLOTS_PER_UPLOAD_MAX, 3..=64, "a number of slots such as 6")?;
-    Ok(slots.unwrap_or(limits::SLOTS_PER_UPLOAD_MAX))
+fn slots_per_upload_max(options: &Options) -> Result<Option<usize>, ConfigError> {
+    number(options, &known::SLOTS_PER_UPLOAD_MAX, 3..=64, "a number of slots such as 6")
 }
 
 /// At least 16 slots, and enough for one upload: with less it would wait for itself.
-fn slot_arena_bytes(options: &Options, slots_per_upload: usize) -> Result<usize, ConfigError> {
-    let least = slots_per_upload.max(16).saturating_mul(limits::SLOT_BYTES);
+fn slot_arena_bytes(
+    options: &Options,
+    slots_per_upload: Option<usize>,
+) -> Result<usize, ConfigError> {
+    let least = slots_per_upload.unwrap_or(0).max(16).saturating_mul(limits::SLOT_BYTES);
     let range = least as i128..=1 << 46;
     let bytes =
         number(options, &known::SLOT_ARENA_BYTES, range, "a number of bytes such as 536870912")?;

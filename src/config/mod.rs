@@ -96,6 +96,8 @@ pub struct Store {
 pub enum StoreKind {
     /// Files in directories.
     File(FileStore),
+    /// Images in a pool of a Ceph cluster.
+    Rbd(RbdStore),
     /// Read-only web locations: nothing can be added (`HT-01`).
     Http,
 }
@@ -113,6 +115,24 @@ pub struct FileStore {
     pub thin_provisioning: bool,
     /// `filesystem_store_metadata_file`: mount points that location metadata names.
     pub metadata_file: Option<PathBuf>,
+}
+
+/// An `rbd` store (`CF-24`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RbdStore {
+    /// `rbd_store_pool`.
+    pub pool: String,
+    /// `rbd_store_user`, without `client.`; `None` is Ceph's own default, `admin`.
+    pub user: Option<String>,
+    /// `rbd_store_ceph_conf`; `None` lets Ceph look for it.
+    pub ceph_conf: Option<PathBuf>,
+    /// Logarithm of `rbd_store_chunk_size`: objects have `1 << object_order` bytes.
+    pub object_order: u8,
+    /// `rbd_thin_provisioning`: chunks of zeros are not written.
+    pub thin_provisioning: bool,
+    /// `rados_connect_timeout`: for connecting and for each operation; zero is for ever, `None`
+    /// leaves it to Ceph's configuration and to bounds of our own.
+    pub connect_timeout: Option<Duration>,
 }
 
 /// One directory of a `file` store.
@@ -196,8 +216,8 @@ pub struct Glissade {
     pub engines: usize,
     /// `hash_workers`: threads that hash; one per core by default.
     pub hash_workers: usize,
-    /// `slots_per_upload_max`.
-    pub slots_per_upload_max: usize,
+    /// `slots_per_upload_max`; `None` gives an upload what its store has use for.
+    pub slots_per_upload_max: Option<usize>,
     /// `slot_arena_bytes`.
     pub slot_arena_bytes: usize,
     /// `direct_io`: O_DIRECT where the file system has it.

@@ -8,6 +8,7 @@
 //! and a sweep must never meet an image.
 
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use super::error::ConfigError;
 use super::known::{
@@ -15,7 +16,7 @@ use super::known::{
 };
 use super::options::{self, Found, Options};
 use super::value::{self, Parsed};
-use super::{DataDir, FileStore, Store, StoreKind, Stores};
+use super::{DataDir, FileStore, RbdStore, Store, StoreKind, Stores};
 
 /// What ids of reserved stores start with.
 const RESERVED_PREFIX: &str = "os_glance_";
@@ -30,6 +31,8 @@ const DATADIRS: &str = "filesystem_store_datadirs";
 const DATADIR_DEFAULT: &str = "/var/lib/glance/images";
 const CHUNK_SIZE: &str = "filesystem_store_chunk_size";
 const CHUNK_SIZE_BYTES: u64 = 65536;
+/// 8 MiB, the default of `rbd_store_chunk_size`.
+const OBJECT_ORDER: u8 = 23;
 
 /// The stores, the sections that belong to those a client may name, and what the operator should know.
 #[derive(Debug)]
@@ -178,6 +181,7 @@ fn legacy_default(text: &str, stores: &[Store]) -> Parsed<String> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     File,
+    Rbd,
     Http,
 }
 
@@ -187,7 +191,8 @@ impl Kind {
         match name.trim() {
             "file" | "filesystem" | "glance.store.filesystem.Store" => Ok(Self::File),
             "http" | "https" | "glance.store.http.Store" => Ok(Self::Http),
-            "rbd" | "glance.store.rbd.Store" | "s3" | "glance.store.s3.Store" => {
+            "rbd" | "glance.store.rbd.Store" => Ok(Self::Rbd),
+            "s3" | "glance.store.s3.Store" => {
                 Err("stores of this kind arrive with a later release".to_owned())
             }
             "swift"
@@ -202,13 +207,14 @@ impl Kind {
             | "glance.store.vmware_datastore.Store" => {
                 Err("this release has no stores of this kind".to_owned())
             }
-            _ => Err("unknown kind of store; this release has file and http".to_owned()),
+            _ => Err("unknown kind of store; this release has file, rbd and http".to_owned()),
         }
     }
 
     fn id(self) -> &'static str {
         match self {
             Self::File => "file",
+            Self::Rbd => "rbd",
             Self::Http => "http",
         }
     }
@@ -233,6 +239,7 @@ impl Section<'_> {
             weight: self.get("weight", 0, value::integer)?,
             kind: match kind {
                 Kind::File => StoreKind::File(self.file_store(warnings)?),
+                Kind::Rbd => StoreKind::Rbd(self.rbd_store()?),
                 Kind::Http => StoreKind::Http,
             },
         })
@@ -245,6 +252,19 @@ impl Section<'_> {
             chunk_size_bytes: self.get(CHUNK_SIZE, CHUNK_SIZE_BYTES, chunk_size)?,
             thin_provisioning: self.get("filesystem_thin_provisioning", false, value::boolean)?,
             metadata_file: self.get("filesystem_store_metadata_file", None, value::some_path)?,
+        })
+    }
+
+    /// `CF-24`.
+    fn rbd_store(&self) -> Result<RbdStore, ConfigError> {
+        let pool = self.get("rbd_store_pool", None, value::some_text)?;
+        Ok(RbdStore {
+            pool: pool.unwrap_or_else(|| "images".to_owned()),
+            user: self.get("rbd_store_user", None, value::some_text)?,
+            ceph_conf: self.get("rbd_store_ceph_conf", None, value::some_path)?,
+            object_order: self.get("rbd_store_chunk_size", OBJECT_ORDER, object_order)?,
+            thin_provisioning: self.get("rbd_thin_provisioning", false, value::boolean)?,
+            connect_timeout: self.get("rados_connect_timeout", None, rados_timeout)?,
         })
     }
 
@@ -297,6 +317,19 @@ impl Section<'_> {
 
 fn chunk_size(text: &str) -> Parsed<u64> {
     value::number(1..=i128::from(i64::MAX), "a number of bytes such as 65536")(text)
+}
+
+/// Mebibytes to the logarithm of bytes. Ceph takes objects of 4 KiB to 32 MiB.
+fn object_order(text: &str) -> Parsed<u8> {
+    let mebibytes = text.trim().parse::<u32>().ok().filter(|n| n.is_power_of_two() && *n <= 32);
+    let order = mebibytes.and_then(|n| u8::try_from(n.trailing_zeros() + 20).ok());
+    order.ok_or_else(|| "give a power of two from 1 to 32, in MiB, such as 8".to_owned())
+}
+
+/// Seconds; below zero is not given.
+fn rados_timeout(text: &str) -> Parsed<Option<Duration>> {
+    let secs = value::integer(text)?;
+    Ok(u64::try_from(secs).ok().map(Duration::from_secs))
 }
 
 fn both_given(one: &Found) -> ConfigError {
@@ -403,7 +436,7 @@ fn apart(scratch: &[&Scratch], stores: &[Store]) -> Result<(), ConfigError> {
 fn directories(stores: &[Store]) -> Vec<(String, PathBuf)> {
     let dirs = stores.iter().filter_map(|store| match &store.kind {
         StoreKind::File(file) => Some((store, file)),
-        StoreKind::Http => None,
+        StoreKind::Rbd(_) | StoreKind::Http => None,
     });
     dirs.flat_map(|(store, file)| {
         let owner = format!("store {}", store.id);

@@ -1,11 +1,14 @@
-//! Downloads: bytes that nobody has to read go from the file to the socket inside the kernel.
+//! Downloads: bytes that nobody has to read go from the file to the socket inside the kernel; data
+//! that is no file comes through pooled memory, read a little ahead (see [`pieces`]).
 //!
 //! `sendfile(2)` runs on the blocking pool, because a file may have to come from a disk, with the
 //! socket in non-blocking mode, so that a slow client holds no thread: when the socket is full the
 //! transfer waits for it on the runtime. Deadlines are by minimum rate, as for uploads.
 //!
-//! A file that ends before the bytes that were promised breaks the connection (`DD-09`); an
+//! Data that ends before the bytes that were promised breaks the connection (`DD-09`); an
 //! answer never ends cleanly short.
+
+mod pieces;
 
 use std::fs::File;
 use std::io;
@@ -15,7 +18,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 
+use crate::buffer::Share;
 use crate::limits::{SENDFILE_BYTES, SENDFILE_TURN_BYTES};
+use crate::store::{Source, StoreError};
 
 /// Slowest transfer that is kept.
 #[derive(Clone, Copy, Debug)]
@@ -26,11 +31,13 @@ pub struct Pace {
     pub grace: Duration,
 }
 
-/// Part of a file.
+/// Part of an image's data.
 #[derive(Debug)]
 pub struct Outgoing {
     /// Opened for reading.
-    pub file: File,
+    pub source: Source,
+    /// Memory for a source that comes in pieces.
+    pub share: Share,
     /// First byte.
     pub offset: u64,
     /// How many bytes.
@@ -40,7 +47,7 @@ pub struct Outgoing {
 /// Why a download broke off. The connection is of no further use.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The file ended too early: it was changed under its record.
+    /// The data ended too early: it was changed under its record.
     #[error("the stored data ended {missing} bytes too early")]
     Short {
         /// Bytes that were promised and are not there.
@@ -49,6 +56,9 @@ pub enum SendError {
     /// The client took the data too slowly.
     #[error("the client took the data too slowly")]
     TooSlow,
+    /// The store failed in the middle.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
     /// Sending or reading failed; most often the client was gone.
     #[error("sending failed")]
     Io(#[from] io::Error),
@@ -64,7 +74,7 @@ enum Turn {
     Ended(u64),
 }
 
-/// Sends part of a file; `sent` is told as bytes go.
+/// Sends part of an image's data; `sent` is told as bytes go.
 ///
 /// # Errors
 /// [`SendError`]; some bytes may have been sent.
@@ -74,7 +84,23 @@ pub async fn send(
     pace: Pace,
     sent: impl Fn(u64),
 ) -> Result<(), SendError> {
-    let Outgoing { file, mut offset, len: mut left } = outgoing;
+    let Outgoing { source, share, offset, len } = outgoing;
+    match source {
+        Source::File(file, _) => send_file(stream, file, (offset, len), pace, sent).await,
+        Source::Stream(mut reader) => {
+            reader.select(offset..offset.saturating_add(len));
+            pieces::send(stream, reader, len, &share, pace, sent).await
+        }
+    }
+}
+
+async fn send_file(
+    stream: &TcpStream,
+    file: File,
+    (mut offset, mut left): (u64, u64),
+    pace: Pace,
+    sent: impl Fn(u64),
+) -> Result<(), SendError> {
     let file = Arc::new(file);
     let socket = Arc::new(rustix::io::dup(stream).map_err(io::Error::from)?);
     while left > 0 {
@@ -114,7 +140,6 @@ fn push(socket: &impl std::os::fd::AsFd, file: &File, offset: u64, share: u64) -
 /// Waits until the socket takes more. `gone` bytes have just filled it: the client may take as
 /// long for them as they are worth.
 async fn wait_for_room(stream: &TcpStream, pace: Pace, gone: u64) -> Result<(), SendError> {
-    let worth = Duration::from_secs(gone / pace.rate_bytes_per_sec_min.max(1));
     let ready = async {
         stream.writable().await?;
         // Readiness is remembered until a call finds the socket full; sendfile is not tokio's.
@@ -123,6 +148,16 @@ async fn wait_for_room(stream: &TcpStream, pace: Pace, gone: u64) -> Result<(), 
             ready => ready,
         }
     };
+    in_time(pace, gone, ready).await
+}
+
+/// Waits for a socket that `bytes` have filled, for as long as they are worth.
+async fn in_time(
+    pace: Pace,
+    bytes: u64,
+    ready: impl Future<Output = io::Result<()>>,
+) -> Result<(), SendError> {
+    let worth = Duration::from_secs(bytes / pace.rate_bytes_per_sec_min.max(1));
     tokio::time::timeout(pace.grace + worth, ready).await.map_err(|_| SendError::TooSlow)??;
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 use std::io::Read;
 
-use super::{Draft, SizeHint, Source, Store, StoreErrorKind};
+use super::{Draft, Reader, SizeHint, Source, Store, StoreErrorKind};
 use crate::buffer::{Arena, Share};
 use crate::image::{ImageId, Location};
 use crate::limits::{KIB, MIB, SLOT_BYTES};
@@ -27,6 +27,7 @@ pub(crate) async fn run_all(bench: Bench<'_>) {
     bench.deleted_data_is_not_found().await;
     bench.an_orphan_is_discarded().await;
     bench.an_odd_chunk_in_the_middle_is_kept_in_order().await;
+    bench.a_part_is_read_from_anywhere().await;
     assert_eq!(bench.arena.figures().in_use, 0, "a chunk was kept");
 }
 
@@ -65,11 +66,39 @@ impl Bench<'_> {
     }
 
     async fn read(&self, location: &Location) -> Vec<u8> {
-        let Source::File(mut file, size) = self.store.open(location).await.unwrap();
-        let mut data = Vec::new();
-        file.read_to_end(&mut data).unwrap();
+        let source = self.store.open(location).await.unwrap();
+        let (mut data, size) = (Vec::new(), source.size());
+        match source {
+            Source::File(mut file, _) => drop(file.read_to_end(&mut data).unwrap()),
+            Source::Stream(mut reader) => data = self.pieces(&mut *reader).await,
+        }
         assert_eq!(data.len() as u64, size);
         data
+    }
+
+    /// What a reader gives with no more than two slots.
+    async fn pieces(&self, reader: &mut dyn Reader) -> Vec<u8> {
+        let (mut data, share) = (Vec::new(), self.arena.share(2));
+        while let Some(piece) = reader.next(&share).await.unwrap() {
+            assert!(!piece.is_empty());
+            data.extend_from_slice(&piece);
+        }
+        data
+    }
+
+    /// Ranges work on every store (`DD-05`); a file is read by position anyway.
+    async fn a_part_is_read_from_anywhere(&self) {
+        let (id, data) = (ImageId::random(), bytes(3 * MIB + 5));
+        let location = self.put(&id, data.clone(), SizeHint::Unknown, SLOT_BYTES).await;
+        let len = data.len() as u64;
+        for part in [0..1, 4095..4097, MIB as u64 - 1..2 * MIB as u64 + 1, len - 1..len, 7..7] {
+            if let Source::Stream(mut reader) = self.store.open(&location).await.unwrap() {
+                reader.select(part.clone());
+                let [from, to] = [part.start, part.end].map(|at| usize::try_from(at).unwrap());
+                assert!(self.pieces(&mut *reader).await == data[from..to], "{part:?}");
+            }
+        }
+        self.store.delete(&location).await.unwrap();
     }
 
     async fn what_is_sealed_is_what_is_read(&self) {

@@ -7,6 +7,7 @@
 mod error;
 pub mod file;
 mod http;
+pub mod rbd;
 mod registry;
 
 #[cfg(test)]
@@ -14,11 +15,13 @@ pub(crate) mod conformance;
 
 use std::fmt;
 use std::fs::File;
+use std::ops::Range;
 
 use async_trait::async_trait;
 
-use crate::buffer::Frozen;
+use crate::buffer::{Frozen, Share};
 use crate::image::{ImageId, Location};
+use crate::limits::SLOTS_PER_UPLOAD_MAX;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use registry::{Entry, OpenError, Registry};
@@ -48,12 +51,23 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// writes.
     fn add_disabled(&self) -> Option<String>;
 
+    /// Slots that one upload to this store has use for.
+    fn slots_wanted(&self) -> usize {
+        SLOTS_PER_UPLOAD_MAX
+    }
+
     /// Begins a draft. Fails with [`StoreErrorKind::Exists`] before a byte is read when the image
     /// has data here already, and with [`StoreErrorKind::NoSpace`] when the hint can't fit.
     async fn begin(&self, id: &ImageId, hint: SizeHint) -> Result<Box<dyn Draft>, StoreError>;
 
     /// Opens the data at a location for reading.
     async fn open(&self, location: &Location) -> Result<Source, StoreError>;
+
+    /// Whether [`Store::delete`] would be let: asked before a record goes, because a record that
+    /// is gone does not come back. [`StoreErrorKind::InUse`] where somebody needs the data.
+    async fn may_delete(&self, _: &Location) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Removes the data at a location. [`StoreErrorKind::NotFound`] when there is none.
     async fn delete(&self, location: &Location) -> Result<(), StoreError>;
@@ -68,6 +82,36 @@ pub trait Store: Send + Sync + fmt::Debug {
 pub enum Source {
     /// A plain file: `sendfile` serves it. Size in bytes as found when it was opened.
     File(File, u64),
+    /// Anything else: it comes in pieces.
+    Stream(Box<dyn Reader>),
+}
+
+impl Source {
+    /// Size in bytes as found when it was opened.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::File(_, size) => *size,
+            Self::Stream(reader) => reader.size(),
+        }
+    }
+}
+
+/// Image data that comes in pieces, in order, into pooled memory.
+///
+/// Dropping it, or the future of a piece, is always allowed; reads under way keep their memory
+/// until they end.
+#[async_trait]
+pub trait Reader: Send + fmt::Debug {
+    /// Size of the whole data in bytes.
+    fn size(&self) -> u64;
+
+    /// Chooses the bytes that come; everything, unless this is called before the first piece.
+    fn select(&mut self, part: Range<u64>);
+
+    /// The next piece, of at least one byte; `None` after the last. It may take several slots of
+    /// the share to read ahead, and must not wait for one while it holds others.
+    async fn next(&mut self, share: &Share) -> Result<Option<Frozen>, StoreError>;
 }
 
 /// Data on its way into a store, not visible yet. Lives on an engine thread.
@@ -85,4 +129,14 @@ pub trait Draft: Send + fmt::Debug {
 
     /// Waits for everything in flight and removes it.
     async fn discard(self: Box<Self>);
+}
+
+/// Runs blocking calls on the pool, so that a slow disk or cluster holds up nobody's requests.
+async fn off_runtime<T, F>(work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, StoreError> + Send + 'static,
+{
+    let gone = |_| StoreError::new(StoreErrorKind::Unavailable, "the server is shutting down");
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(gone(error)))
 }

@@ -10,6 +10,7 @@ use crate::image::Location;
 use crate::store::Store;
 use crate::store::file::{FileStore, Policy};
 use crate::store::http::HttpStore;
+use crate::store::rbd::{Connections, RbdStore};
 
 /// A store can't be opened; the message names section, directory and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,9 @@ impl Registry {
             durability: settings.glissade.durability,
             direct_io: settings.glissade.direct_io,
         };
-        let entries = stores.iter().map(|store| open_entry(store, policy, *is_multi));
+        let mut connections = Connections::default();
+        let entries =
+            stores.iter().map(|store| open_entry(store, policy, *is_multi, &mut connections));
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
         for (id, reserved) in reserved(staging, tasks.as_ref()) {
             let store = open_file(id, reserved, policy, false)?;
@@ -124,10 +127,20 @@ fn reserved<'a>(
     std::iter::once(staging).chain(tasks.map(|tasks| ("os_glance_tasks_store", tasks)))
 }
 
-fn open_entry(store: &config::Store, policy: Policy, is_named: bool) -> Result<Entry, OpenError> {
+fn open_entry(
+    store: &config::Store,
+    policy: Policy,
+    is_named: bool,
+    connections: &mut Connections,
+) -> Result<Entry, OpenError> {
     let opened: Arc<dyn Store> = match &store.kind {
         config::StoreKind::File(options) => {
             Arc::new(open_file(&store.id, options, policy, is_named)?)
+        }
+        config::StoreKind::Rbd(options) => {
+            let opened = RbdStore::open(&store.id, options.clone(), is_named, connections);
+            let refused = |error| OpenError(format!("store {}: {error}", store.id));
+            Arc::new(opened.map_err(refused)?)
         }
         config::StoreKind::Http => Arc::new(HttpStore { id: store.id.clone() }),
     };

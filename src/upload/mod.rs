@@ -69,7 +69,7 @@ pub struct Uploads {
 struct Limits {
     algo: HashAlgo,
     size_cap_bytes: u64,
-    slots_max: usize,
+    slots_max: Option<usize>,
     rate_bytes_per_sec_min: u64,
     stall_grace: Duration,
     node_id: String,
@@ -196,13 +196,14 @@ impl Uploads {
         framing: Framing,
         prefix: bytes::Bytes,
     ) -> (Pouring, Arc<Progress>) {
+        let slots = self.limits.slots_max.unwrap_or(prepared.store.slots_wanted());
         let progress = Progress::new(self.limits.rate_bytes_per_sec_min, self.limits.stall_grace);
         let pouring = Pouring {
             source: SocketBody::new(socket, framing, prefix, Arc::clone(&progress)),
             draft: prepared.draft,
             store: prepared.store,
             hashing: self.lanes.open(self.limits.algo),
-            share: self.arena.share(self.limits.slots_max),
+            share: self.arena.share(slots),
             size_cap_bytes: self.limits.size_cap_bytes,
             hint: prepared.hint,
             expected: prepared.expected,

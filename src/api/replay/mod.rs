@@ -415,6 +415,17 @@ async fn sd_05_data_that_is_gone_already_is_forgotten() {
 }
 
 #[tokio::test]
+async fn sd_05_data_in_use_and_a_store_that_is_away_keep_the_record() {
+    for (kind, status) in [(StoreErrorKind::InUse, 409), (StoreErrorKind::Unavailable, 503)] {
+        let (world, uri, _) = with_active();
+        *world.fast.failure.lock().unwrap() = Some(kind);
+        assert_eq!(ask(&world, Method::DELETE, &uri, "").await.status, status);
+        assert_eq!(get(&world, &uri).await.status, 200);
+        assert!(world.fast.removed.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn sd_04_data_that_can_not_be_removed_is_left_to_the_sweep() {
     let (world, uri, _) = with_active();
     *world.fast.failure.lock().unwrap() = Some(StoreErrorKind::Io);

@@ -61,7 +61,8 @@ impl World {
             handle,
         );
         let settings = Arc::new(settings);
-        let app = App { settings, repo: records.clone(), stores, uploads, metrics };
+        let reads = Arena::new(MIB, 0).unwrap();
+        let app = App { settings, repo: records.clone(), stores, uploads, reads, metrics };
         Self { app, records, fast }
     }
 
@@ -135,7 +136,7 @@ fn settings() -> Settings {
             durability: Durability::None,
             engines: 1,
             hash_workers: 1,
-            slots_per_upload_max: 1,
+            slots_per_upload_max: Some(1),
             slot_arena_bytes: 1,
             direct_io: false,
             rate_bytes_per_sec_min: 1,
@@ -329,6 +330,11 @@ impl Store for Shelf {
 
     async fn open(&self, _: &Location) -> Result<Source, StoreError> {
         Err(no_data())
+    }
+
+    async fn may_delete(&self, _: &Location) -> Result<(), StoreError> {
+        let failure = *self.failure.lock().unwrap();
+        failure.map_or(Ok(()), |kind| Err(StoreError::new(kind, "as told")))
     }
 
     async fn delete(&self, location: &Location) -> Result<(), StoreError> {

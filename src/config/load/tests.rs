@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::config::{DataDir, FileStore, StoreKind};
+use crate::config::{DataDir, FileStore, RbdStore, StoreKind};
 
 /// The least configuration that is accepted.
 const DB: &str = "[database]\nconnection = sqlite:////db/glance.sqlite\n";
@@ -32,7 +32,7 @@ fn file_store<'a>(settings: &'a Settings, id: &str) -> &'a FileStore {
     let store = settings.stores.stores.iter().find(|store| store.id == id).unwrap();
     match &store.kind {
         StoreKind::File(file) => file,
-        StoreKind::Http => panic!("{id} is no file store"),
+        StoreKind::Rbd(_) | StoreKind::Http => panic!("{id} is no file store"),
     }
 }
 
@@ -95,7 +95,7 @@ fn cf_02_defaults_are_glances() {
     assert!(api.public_endpoint.is_none() && api.healthcheck_disable_path.is_none());
     assert!(!api.has_image_cache);
     assert_eq!(settings.backlog, limits::BACKLOG);
-    assert_eq!(settings.glissade.slots_per_upload_max, limits::SLOTS_PER_UPLOAD_MAX);
+    assert_eq!(settings.glissade.slots_per_upload_max, None);
     assert_eq!(settings.glissade.slot_arena_bytes, limits::SLOT_ARENA_BYTES);
     assert!(settings.database.sqlite_synchronous && settings.database.max_pool_size == 5);
     assert!(settings.log.file.is_none() && !settings.log.debug && !settings.log.json);
@@ -247,7 +247,6 @@ fn a_read_only_default_is_told() {
 #[test]
 fn gs_02_kinds_that_are_not_there_are_refused_with_a_remedy() {
     for (kind, word) in [
-        ("rbd", "later release"),
         ("s3", "later release"),
         ("swift", "no stores of this kind"),
         ("cinder", "no stores of this kind"),
@@ -258,6 +257,46 @@ fn gs_02_kinds_that_are_not_there_are_refused_with_a_remedy() {
         refused_with(&text, &["1.conf:2", &format!("slow:{kind}"), word, "take slow out"]);
     }
     refused_with("[DEFAULT]\nenabled_backends = fast", &["\"fast\" is no pair"]);
+}
+
+#[test]
+fn cf_24_rbd_options_are_read_and_have_glances_defaults() {
+    let rbd_of = |options: &str| {
+        let settings =
+            accepted(&format!("{}[slow]\n{options}", MULTI.replace("slow:file", "slow:rbd")));
+        let store = settings.stores.stores.iter().find(|store| store.id == "slow").unwrap();
+        match &store.kind {
+            StoreKind::Rbd(rbd) => rbd.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let defaults = RbdStore {
+        pool: "images".into(),
+        user: None,
+        ceph_conf: None,
+        object_order: 23,
+        thin_provisioning: false,
+        connect_timeout: None,
+    };
+    assert_eq!(rbd_of(""), defaults);
+    assert_eq!(rbd_of("rbd_store_ceph_conf =\nrados_connect_timeout = -1"), defaults);
+    let given = rbd_of(
+        "rbd_store_pool = p\nrbd_store_user = glance\nrbd_store_ceph_conf = /etc/ceph/b.conf\n\
+         rbd_store_chunk_size = 4\nrbd_thin_provisioning = true\nrados_connect_timeout = 0",
+    );
+    let wanted = RbdStore {
+        pool: "p".into(),
+        user: Some("glance".into()),
+        ceph_conf: Some("/etc/ceph/b.conf".into()),
+        object_order: 22,
+        thin_provisioning: true,
+        connect_timeout: Some(std::time::Duration::ZERO),
+    };
+    assert_eq!(given, wanted);
+    for chunk in ["3", "0", "64", "8M"] {
+        let text = MULTI.replace("slow:file", "slow:rbd");
+        refused_with(&format!("{text}[slow]\nrbd_store_chunk_size = {chunk}"), &["power of two"]);
+    }
 }
 
 #[test]
@@ -465,7 +504,7 @@ fn glissade_options_are_read_and_bounded() {
     let ours = &settings.glissade;
     assert_eq!(ours.admin_listen, None);
     assert_eq!((ours.io_uring, ours.durability), (IoUring::Off, Durability::None));
-    assert_eq!((ours.engines, ours.hash_workers, ours.slots_per_upload_max), (4, 8, 3));
+    assert_eq!((ours.engines, ours.hash_workers, ours.slots_per_upload_max), (4, 8, Some(3)));
     assert_eq!((ours.slot_arena_bytes, ours.direct_io), (16 * limits::SLOT_BYTES, false));
     assert_eq!((ours.rate_bytes_per_sec_min, ours.stall_grace.as_secs()), (1, 2));
     assert_eq!((ours.head_timeout.as_secs(), ours.drain_grace.as_secs()), (3, 0));

@@ -125,7 +125,7 @@ impl Draft for FileDraft {
         self.keep_aligned()?;
         self.allocate_ahead(end).await;
         self.settle(WRITES_IN_FLIGHT_MAX - 1).await?;
-        let is_hole = self.target.is_thin && chunk.iter().all(|&byte| byte == 0);
+        let is_hole = self.target.is_thin && chunk.is_zero();
         if !is_hole {
             let span = if self.is_direct { Span::Padded } else { Span::Exact };
             self.in_flight.push_back(ring::write_at(&self.file, chunk, span, self.len));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::{Draft, SizeHint, Source, Store, StoreError, StoreErrorKind};
+use super::{Draft, SizeHint, Source, Store, StoreError, StoreErrorKind, off_runtime};
 use crate::config::{DataDir, Durability, FileStore as Options};
 use crate::image::{ImageId, Location};
 
@@ -221,16 +221,6 @@ impl FileStore {
             mounts: self.mounts.clone(),
         }
     }
-}
-
-/// Runs blocking file system calls on the pool, so that a slow disk holds up nobody's requests.
-async fn off_runtime<T, F>(work: F) -> Result<T, StoreError>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, StoreError> + Send + 'static,
-{
-    let gone = |_| StoreError::new(StoreErrorKind::Unavailable, "the server is shutting down");
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(gone(error)))
 }
 
 /// The path of a `file://` or, from old clouds, `filesystem://` URL; taken literally, as Glance

@@ -156,8 +156,8 @@ async fn old_and_odd_urls() {
     let store = open(options(&[(dir.path(), 0)]), BUFFERED);
     let location = put(&store, bytes(3), SizeHint::Unknown).await.unwrap();
     let old = location.url.replace("file://", "filesystem://");
-    let Source::File(_, size) = store.open(&Location::new(old, None)).await.unwrap();
-    assert_eq!(size, 3);
+    let source = store.open(&Location::new(old, None)).await.unwrap();
+    assert_eq!(source.size(), 3);
     let odd = store.open(&Location::new("file://host/path".into(), None)).await.unwrap_err();
     assert_eq!(odd.kind(), StoreErrorKind::BadLocation);
 }

@@ -1,0 +1,215 @@
+//! What an upload has in the pool before it is sealed, and how it goes away again.
+//!
+//! Data is written to an image under a draft's name, which no client and no glance-api knows. The
+//! last step of sealing gives it its final name. So a name of an image id always stands for whole
+//! data with its snapshot, and a draft that is left behind hinders nobody. [`Unsealed`] is the
+//! guard: dropped before it is sealed, it orders the removal, which is tried until it succeeds,
+//! because a cluster that failed an upload may well fail its removal.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::{SNAPSHOT, destroy};
+use crate::image::ImageId;
+use crate::limits::RBD_REMOVAL_PAUSES;
+use crate::rbd::{Image, Pool, RbdError, RbdErrorKind};
+
+/// What the names of an image's drafts begin with.
+pub(super) fn draft_prefix(id: &ImageId) -> String {
+    format!("glissade-draft.{id}.")
+}
+
+/// An image under a draft's name. Dropping it removes it.
+#[derive(Debug)]
+pub(super) struct Unsealed {
+    wreck: Option<Wreck>,
+    removals: Removals,
+    runtime: Handle,
+}
+
+/// What there is to remove.
+#[derive(Debug)]
+struct Wreck {
+    pool: Arc<Pool>,
+    draft: String,
+    image: Option<Arc<Image>>,
+    /// The final name and the image's own id, once it may have been given the name.
+    renamed: Option<(String, String)>,
+}
+
+impl Unsealed {
+    /// Makes and opens an image. Blocking.
+    pub(super) fn create(
+        pool: &Arc<Pool>,
+        id: &ImageId,
+        size: u64,
+        order: u8,
+        removals: &Removals,
+        runtime: &Handle,
+    ) -> Result<Self, RbdError> {
+        let draft = format!("{}{}", draft_prefix(id), ImageId::random());
+        let wreck = Wreck { pool: Arc::clone(pool), draft, image: None, renamed: None };
+        // Armed first: a creation that timed out may still happen.
+        let mut unsealed =
+            Self { wreck: Some(wreck), removals: removals.clone(), runtime: runtime.clone() };
+        if let Some(wreck) = &mut unsealed.wreck {
+            pool.create(&wreck.draft, size, order)?;
+            wreck.image = Some(Arc::new(pool.open(&wreck.draft, None)?));
+        }
+        Ok(unsealed)
+    }
+
+    /// The image to write to.
+    pub(super) fn image(&self) -> Option<&Arc<Image>> {
+        self.wreck.as_ref().and_then(|wreck| wreck.image.as_ref())
+    }
+
+    /// Gives the image its size, its protected snapshot and then its final name. Blocking; nothing
+    /// may be under way.
+    pub(super) fn seal(mut self, size: u64, name: &str) -> Result<(), RbdError> {
+        if let Some(wreck) = &mut self.wreck {
+            wreck.publish(size, name)?;
+        }
+        self.wreck = None;
+        Ok(())
+    }
+
+    /// Removes the image; the handle ends when it is gone.
+    pub(super) fn discard(mut self) -> Option<JoinHandle<()>> {
+        self.wreck.take().map(|wreck| self.removals.order(wreck, &self.runtime))
+    }
+}
+
+impl Drop for Unsealed {
+    fn drop(&mut self) {
+        if let Some(wreck) = self.wreck.take() {
+            drop(self.removals.order(wreck, &self.runtime));
+        }
+    }
+}
+
+impl Wreck {
+    fn publish(&mut self, size: u64, name: &str) -> Result<(), RbdError> {
+        if let Some(image) = self.image.take() {
+            if image.size()? != size {
+                image.resize(size)?;
+            }
+            image.flush()?;
+            image.snap(SNAPSHOT)?;
+            image.protect(SNAPSHOT)?;
+            self.renamed = Some((name.to_owned(), image.id()?));
+            close(image);
+        }
+        self.pool.rename(&self.draft, name)
+    }
+
+    /// One try. Blocking.
+    fn remove(&mut self) -> Result<(), RbdError> {
+        if let Some(image) = self.image.take() {
+            close(image);
+        }
+        gone(destroy(&self.pool, &self.draft, SNAPSHOT))?;
+        match &self.renamed {
+            Some((name, id)) if is_still(&self.pool, name, id)? => {
+                gone(destroy(&self.pool, name, SNAPSHOT))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Closes an image unless somebody is at it, who then closes it.
+fn close(image: Arc<Image>) {
+    if let Some(image) = Arc::into_inner(image) {
+        image.close();
+    }
+}
+
+/// Whether the image of this name is the one with this id, and not somebody else's.
+fn is_still(pool: &Arc<Pool>, name: &str, id: &str) -> Result<bool, RbdError> {
+    let image = match pool.open(name, None) {
+        Err(error) if error.kind() == RbdErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    let found = image.id();
+    image.close();
+    Ok(found? == id)
+}
+
+/// What is not there need not be removed.
+fn gone(removed: Result<(), RbdError>) -> Result<(), RbdError> {
+    match removed {
+        Err(error) if error.kind() == RbdErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Removals of one store that are under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Removals(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    drafts: Mutex<BTreeSet<String>>,
+    one_less: Notify,
+}
+
+impl Removals {
+    /// Has a wreck removed on `runtime`, because drafts end on engine threads, which must not wait.
+    fn order(&self, wreck: Wreck, runtime: &Handle) -> JoinHandle<()> {
+        self.lock().insert(wreck.draft.clone());
+        let this = self.clone();
+        runtime.spawn(async move {
+            let draft = wreck.draft.clone();
+            remove(wreck).await;
+            this.lock().remove(&draft);
+            this.0.one_less.notify_waiters();
+        })
+    }
+
+    /// Waits until no draft of an image is being removed.
+    pub(super) async fn settled(&self, id: &ImageId) {
+        let prefix = draft_prefix(id);
+        loop {
+            // Before the look, so that an end between the two is not missed.
+            let one_less = self.0.one_less.notified();
+            if !self.lock().iter().any(|draft| draft.starts_with(&prefix)) {
+                return;
+            }
+            one_less.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // A set of names is valid whatever panicked.
+        self.0.drafts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tries until the wreck is gone, or the cluster says that we may not.
+async fn remove(mut wreck: Wreck) {
+    let draft = wreck.draft.clone();
+    let mut pause = RBD_REMOVAL_PAUSES.0;
+    loop {
+        let attempt = move || (wreck.remove(), wreck);
+        let Ok((removed, back)) = tokio::task::spawn_blocking(attempt).await else {
+            tracing::warn!(draft, "left in the pool by the end of the process");
+            return;
+        };
+        wreck = back;
+        match removed {
+            Ok(()) => return,
+            Err(error) if error.kind() == RbdErrorKind::Denied => {
+                tracing::error!(%error, draft, "a failed upload stays in the pool; remove it");
+                return;
+            }
+            Err(error) => tracing::warn!(%error, draft, "removing a failed upload; trying again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 4).min(RBD_REMOVAL_PAUSES.1);
+    }
+}
