@@ -1,5 +1,6 @@
 # make run    builds in release and serves on the embedded default, 127.0.0.1:9292
 # make test   everything that has to hold, as CI runs it
+# make test-ceph  the rbd store on a Ceph of its own, which it installs, starts and stops
 # make bench  what this machine does: benches, then uploads over loopback
 #
 # All of them build with one profile into one folder: hashing in an unoptimised build is twenty
@@ -12,12 +13,22 @@ CARGO := cargo
 GLISSADE := ./target/release/glissade
 IT_THREADS := 2
 
-.PHONY: run test bench build fmt clippy doc unit it tools check-tools
+CEPH := $(CURDIR)/target/ceph
+
+.PHONY: run test test-ceph bench build fmt clippy doc unit it tools check-tools
 
 run: build
 	$(GLISSADE) serve
 
 test: fmt clippy doc unit it
+
+# The cluster is stopped whatever comes of the tests; its data stays for a look.
+test-ceph: build
+	tests/env/ceph/setup.sh
+	tests/env/ceph/start.sh $(CEPH)
+	trap 'tests/env/ceph/stop.sh $(CEPH)' EXIT; export GLISSADE_CEPH=$(CEPH); \
+	$(CARGO) test --release --locked --lib store::rbd && \
+	$(CARGO) test --release --locked --test it ceph::
 
 bench: build
 	$(CARGO) bench --locked --benches

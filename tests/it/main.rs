@@ -13,6 +13,7 @@
 
 mod api;
 mod bytes;
+mod ceph;
 mod common;
 mod crash;
 mod drain;
