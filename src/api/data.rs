@@ -23,8 +23,8 @@ use super::{App, accept, answer};
 use crate::image::ImageId;
 use crate::limits::DRAIN_BYTES_MAX;
 use crate::meta::MetaError;
-use crate::observe;
-use crate::observe::metrics::UploadResult;
+use crate::observe::metrics::{self, UploadResult};
+use crate::observe::span;
 use crate::store::{SizeHint, StoreErrorKind};
 use crate::upload::{self, Finished, Framing, Prepared, Rest, UploadError};
 
@@ -37,6 +37,7 @@ pub(super) struct Exchange<'a> {
     pub(super) app: &'a App,
     pub(super) head: Parts,
     pub(super) request_id: RequestId,
+    class: metrics::Route,
 }
 
 /// Serves one hot request.
@@ -54,7 +55,8 @@ pub(super) async fn serve(
         Ok(request_id) => (request_id, None),
         Err(fault) => (RequestId::random(), Some(fault)),
     };
-    let exchange = Exchange { app, head, request_id };
+    let class = route.as_ref().map_or(metrics::Route::Other, Route::class);
+    let exchange = Exchange { app, head, request_id, class };
     match (overlong, route) {
         (None, Ok(Route::PutImageData(id))) => exchange.put(stream, &id, framing, prefix).await,
         (None, Ok(Route::GetImageData(id))) => {
@@ -89,7 +91,7 @@ impl Exchange<'_> {
             Err(fault) => return self.refuse(stream, fault, rest_of(framing, &prefix)).await,
         };
         let store = request.store_id.as_deref().unwrap_or(self.app.stores.default_id());
-        let span = observe::span::upload(&request.image_id, store, self.request_id.as_str());
+        let span = span::upload(&request.image_id, store, self.request_id.as_str());
         self.upload(stream, request, framing, prefix).instrument(span).await
     }
 
@@ -180,6 +182,12 @@ impl Exchange<'_> {
         self.app.metrics.upload_ended(result);
     }
 
+    /// Counts an answer and gives it the request's id.
+    pub(super) fn stamp(&self, response: &mut Response<Bytes>) {
+        self.app.metrics.request(self.class, response.status());
+        self.request_id.stamp(response);
+    }
+
     /// Answers a fault. The rest of the body is drained when that is cheap and the client is
     /// sending it for certain.
     pub(super) async fn refuse(self, stream: TcpStream, fault: Fault, rest: Rest) -> Kept {
@@ -194,7 +202,7 @@ impl Exchange<'_> {
         mut response: Response<Bytes>,
         rest: Rest,
     ) -> Kept {
-        self.request_id.stamp(&mut response);
+        self.stamp(&mut response);
         let unread = rest
             .unread
             .filter(|left| *left == 0 || (*left <= DRAIN_BYTES_MAX && !self.expects_continue()));

@@ -158,9 +158,7 @@ impl HeadGate {
 
     fn enter(&mut self, len: usize, note: HeadNote, framing: Option<Framing>) {
         self.state = match (&note, framing) {
-            (HeadNote::Cold, Some(Framing::Chunked)) => {
-                State::GiveThenChunked(len, Box::new(ChunkedDecoder::new()))
-            }
+            (HeadNote::Cold, Some(Framing::Chunked)) => State::GiveThenChunked(len, Box::default()),
             (HeadNote::Cold, Some(Framing::Length(body))) => State::Give(len as u64 + body),
             (HeadNote::Cold, None) => State::Give(len as u64),
             (HeadNote::Hot(_) | HeadNote::Ambiguous(_), _) => State::GiveThenHold(len),
@@ -397,7 +395,7 @@ mod tests {
         assert_eq!(note(&[]), Some(HeadNote::Hot(Framing::Length(0))));
         let cold = examine(b"GET /v2/images HTTP/1.1\r\nHost: x\r\n\r\nrest");
         let Examined::Head { len, note, framing } = cold else { panic!("{cold:?}") };
-        assert_eq!((len, note, framing), (38, HeadNote::Cold, None));
+        assert_eq!((len, note, framing), (36, HeadNote::Cold, None));
     }
 
     #[test]

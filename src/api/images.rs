@@ -11,9 +11,8 @@ use super::check;
 use super::fault::Fault;
 use super::view;
 use crate::config::Api;
-use crate::image::{Image, ImageId, Location};
-use crate::meta::{ListQuery, MetaError};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::image::{Image, ImageId};
+use crate::meta::ListQuery;
 
 /// `POST /v2/images`: 201 with the record, where it is, and where data may go (`CR-07`).
 pub(super) async fn create(app: &App, head: &Parts, body: &[u8]) -> Result<Response<Bytes>, Fault> {
@@ -152,11 +151,9 @@ pub(super) async fn delete(app: &App, id: &str) -> Result<Response<Bytes>, Fault
     let is_delayed = app.settings.api.delayed_delete && !image.locations.is_empty();
     let deleted = app.repo.delete(&image.id, is_delayed).await;
     let locations = deleted.map_err(|error| to_delete(error.into(), id))?;
-    if !is_delayed {
-        for location in &locations {
-            remove_data(app, &image.id, location).await;
-        }
-    }
+    app.uploads.cancel(&image.id);
+    // Under delayed delete there are none left for us: the scrubber's are not returned.
+    app.uploads.janitor.erase(&image.id, locations).await;
     Ok(answer::no_content())
 }
 
@@ -166,31 +163,4 @@ fn to_delete(fault: Fault, id: &str) -> Fault {
         return Fault::new(StatusCode::NOT_FOUND, format!("Failed to find image {id} to delete"));
     }
     fault
-}
-
-/// Removes the data at a location and forgets the location; on failure it stays for the sweep.
-async fn remove_data(app: &App, id: &ImageId, location: &Location) {
-    let Some(store) = app.stores.of_location(location) else {
-        tracing::warn!(image = %id, "no configured store holds this data; it stays where it is");
-        return;
-    };
-    match store.delete(location).await {
-        Err(error) if !is_nothing_to_remove(&error) => {
-            tracing::error!(image = %id, store = store.id(), %error, "image data not removed yet");
-        }
-        Ok(()) | Err(_) => forget(app, id, location).await,
-    }
-}
-
-/// Data that is gone, or that lies in a store which never takes any and is not ours to remove.
-fn is_nothing_to_remove(error: &StoreError) -> bool {
-    matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::AddDisabled)
-}
-
-async fn forget(app: &App, id: &ImageId, location: &Location) {
-    let Some(row) = location.id else { return };
-    let forgotten: Result<(), MetaError> = app.repo.forget_location(row).await;
-    if let Err(error) = forgotten {
-        tracing::error!(image = %id, row, %error, "a removed location is still listed");
-    }
 }

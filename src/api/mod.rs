@@ -34,7 +34,7 @@ use http::{Method, Request, Response, StatusCode};
 
 use crate::config::Settings;
 use crate::meta::Repo;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, metrics};
 use crate::store::Registry;
 use crate::upload::Uploads;
 
@@ -74,12 +74,14 @@ pub async fn respond(app: &App, request: Request<Bytes>) -> Response<Bytes> {
 async fn answer_route(app: &App, head: &Parts, body: &Bytes) -> Response<Bytes> {
     let routed = route(&head.method, head.uri.path(), Some(&accept::header(&head.headers)));
     let is_open = routed.as_ref().is_ok_and(Route::is_open);
+    let class = routed.as_ref().map_or(metrics::Route::Other, Route::class);
     let id = RequestId::of(&head.headers, app.settings.api.max_request_id_length);
     let served = match &id {
         Err(fault) if !is_open => Err(fault.clone()),
         Ok(_) | Err(_) => serve(app, head, body, routed).await,
     };
     let mut response = served.unwrap_or_else(|fault| fault.into_response(&head.headers));
+    app.metrics.request(class, response.status());
     if !is_open {
         id.unwrap_or_else(|_| RequestId::random()).stamp(&mut response);
     }

@@ -105,7 +105,7 @@ async fn send(
     };
     let Part { offset, len } = part.unwrap_or(Part { offset: 0, len: size });
     let mut response = head(image, part, size);
-    exchange.request_id.stamp(&mut response);
+    exchange.stamp(&mut response);
     let after = wire::wanted_after(exchange.head.version, &exchange.head.headers);
     let outgoing = Outgoing { file, offset, len };
     match transfer(exchange.app, stream, &response, outgoing, after).await {

@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use super::accept;
 use super::fault::Fault;
+use crate::observe::metrics;
 
 /// What a request asks for. Image ids are as the client wrote them, not judged yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,24 @@ impl Route {
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self, Self::VersionChoices | Self::Versions | Self::Health | Self::Options)
+    }
+
+    /// The class under which the metrics count it.
+    #[must_use]
+    pub fn class(&self) -> metrics::Route {
+        match self {
+            Self::VersionChoices | Self::Versions | Self::V2Root => metrics::Route::Versions,
+            Self::Health => metrics::Route::Health,
+            Self::CreateImage | Self::ListImages => metrics::Route::Images,
+            Self::ShowImage(_) | Self::DeleteImage(_) => metrics::Route::Image,
+            Self::PutImageData(_) => metrics::Route::PutFile,
+            Self::GetImageData(_) => metrics::Route::GetFile,
+            Self::StageImageData(_) => metrics::Route::PutStage,
+            Self::InfoImport | Self::InfoStores | Self::InfoStoresDetail => metrics::Route::Info,
+            Self::NotYet(pattern) if pattern.starts_with("schemas") => metrics::Route::Schemas,
+            Self::NotYet(pattern) if pattern.starts_with("images/") => metrics::Route::Image,
+            Self::Options | Self::NotYet(_) => metrics::Route::Other,
+        }
     }
 
     /// Whether Glance refuses the request when it has a body (`PR-06`).

@@ -136,7 +136,7 @@ async fn serve_by_hyper(
         });
         let event = tokio::select! {
             biased;
-            handover = step => Event::Served(handover),
+            handover = step => Event::Served(handover.map(Box::new)),
             () = &mut idle => Event::TimeToLook,
             _ = is_stopping.changed(), if !has_stopped => Event::Stop,
         };
@@ -144,7 +144,7 @@ async fn serve_by_hyper(
             Event::Served(Some(handover)) => {
                 let parts = served.into_parts();
                 debug_assert!(parts.read_buf.is_empty(), "hyper has read beyond a hot head");
-                return Some((parts.io, handover));
+                return Some((parts.io, *handover));
             }
             Event::Served(None) => break,
             Event::TimeToLook => idle.as_mut().reset(due(&shared, head_timeout)?),
@@ -161,7 +161,7 @@ async fn serve_by_hyper(
 /// What ends a wait on a connection that hyper serves.
 enum Event {
     /// A hot request has come, or hyper is done.
-    Served(Option<Handover>),
+    Served(Option<Box<Handover>>),
     /// The client may have been idle for too long.
     TimeToLook,
     /// The server drains.

@@ -116,7 +116,7 @@ pub async fn run(args: &ConfigArgs) -> Result<(), ServeError> {
     // The socket also says that no other process of this node is alive, which the sweep needs.
     let listener = listen(settings.listen, settings.backlog, "--listen or bind_host, bind_port")?;
     sweep(&*repo, &stores, &settings.glissade.node_id).await?;
-    let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo));
+    let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo), Arc::clone(&stores));
     let janitor = tokio::spawn(janitor.run());
     let app = Arc::new(wire(settings, repo, stores, janitor_handle)?);
     let _admin = start_admin(&app)?;

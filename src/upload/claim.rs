@@ -18,7 +18,7 @@ use crate::meta::{MetaError, Repo, claim_token};
 use crate::store::Store;
 
 use super::error::UploadError;
-use super::janitor::{Chore, Ending, JanitorHandle};
+use super::janitor::{Chore, JanitorHandle};
 
 /// The right, and the duty, to finish or undo one upload.
 #[derive(Debug)]
@@ -85,14 +85,14 @@ impl Claim {
     /// Undoes the claim now, so that the client's retry finds the image queued.
     pub(super) async fn undo(mut self) {
         if let Some(chore) = self.chore.take() {
-            self.janitor.finish(chore, Ending::Undone).await;
+            self.janitor.undo(chore).await;
         }
     }
 
     /// Leaves it to the janitor to find out whether the commit happened.
     pub(super) fn settle_later(mut self) {
         if let Some(chore) = self.chore.take() {
-            self.janitor.leave(chore, Ending::Unknown);
+            self.janitor.settle(chore);
         }
     }
 }
@@ -100,7 +100,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(chore) = self.chore.take() {
-            self.janitor.leave(chore, Ending::Unknown);
+            self.janitor.settle(chore);
         }
     }
 }

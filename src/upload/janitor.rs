@@ -1,9 +1,9 @@
-//! Finishes what was left early: removes objects that no record names, queues images again.
+//! Finishes what was left early: undoes uploads, removes the data of deleted images.
 //!
-//! Chores run in tasks of the janitor's own, so a dropped request can't take its clean-up with it,
-//! and are tried until they succeed: a database that is away for a minute costs a minute, not an
+//! Work runs in tasks of the janitor's own, so a dropped request can't take its clean-up with it.
+//! Undoing is tried until it succeeds: a database that is away for a minute costs a minute, not an
 //! image. What a killed process left is found by [`sweep`] at the next start, through the claims
-//! in the records.
+//! and the locations in the records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,34 +37,51 @@ pub(super) enum Ending {
     Unknown,
 }
 
-/// A chore with whoever waits for it.
+/// What the janitor does.
+#[derive(Debug)]
+enum Work {
+    Undo(Chore, Ending),
+    Erase(ImageId, Vec<Location>),
+}
+
+/// Work with whoever waits for it.
+#[derive(Debug)]
 struct Order {
-    chore: Chore,
-    ending: Ending,
+    work: Work,
     done: Option<oneshot::Sender<()>>,
 }
 
-/// Hands chores to the janitor.
+/// Hands work to the janitor.
 #[derive(Clone, Debug)]
 pub struct JanitorHandle(mpsc::UnboundedSender<Order>);
 
 impl JanitorHandle {
-    /// Hands a chore over and waits until it is done. Dropping the wait does not stop the chore.
-    pub(super) async fn finish(&self, chore: Chore, ending: Ending) {
+    /// Removes the data of a deleted image and waits for it. A store that fails is logged, and its
+    /// data left to the next start. Dropping the wait does not stop the work.
+    pub async fn erase(&self, id: &ImageId, locations: Vec<Location>) {
+        self.finish(Work::Erase(id.clone(), locations)).await;
+    }
+
+    /// Undoes an upload and waits for it.
+    pub(super) async fn undo(&self, chore: Chore) {
+        self.finish(Work::Undo(chore, Ending::Undone)).await;
+    }
+
+    /// Leaves an upload of which nobody knows how it ended.
+    pub(super) fn settle(&self, chore: Chore) {
+        self.order(Order { work: Work::Undo(chore, Ending::Unknown), done: None });
+    }
+
+    async fn finish(&self, work: Work) {
         let (done, is_done) = oneshot::channel();
-        self.order(Order { chore, ending, done: Some(done) });
+        self.order(Order { work, done: Some(done) });
         // An error means that the process is ending; the next start sweeps.
         let _ = is_done.await;
     }
 
-    /// Hands a chore over.
-    pub(super) fn leave(&self, chore: Chore, ending: Ending) {
-        self.order(Order { chore, ending, done: None });
-    }
-
     fn order(&self, order: Order) {
         if let Err(mpsc::error::SendError(order)) = self.0.send(order) {
-            tracing::warn!(image_id = %order.chore.id, "left for the next start to undo");
+            tracing::warn!(work = ?order.work, "left for the next start");
         }
     }
 }
@@ -73,43 +90,57 @@ impl JanitorHandle {
 #[derive(Debug)]
 pub struct Janitor {
     repo: Arc<dyn Repo>,
+    stores: Arc<Registry>,
     orders: mpsc::UnboundedReceiver<Order>,
 }
 
 impl Janitor {
     /// A janitor and the handle to it.
     #[must_use]
-    pub fn new(repo: Arc<dyn Repo>) -> (Self, JanitorHandle) {
+    pub fn new(repo: Arc<dyn Repo>, stores: Arc<Registry>) -> (Self, JanitorHandle) {
         let (handle, orders) = mpsc::unbounded_channel();
-        (Self { repo, orders }, JanitorHandle(handle))
+        (Self { repo, stores, orders }, JanitorHandle(handle))
     }
 
-    /// Works until every handle is gone and every chore is done.
+    /// Works until every handle is gone and everything is done.
     pub async fn run(mut self) {
-        let mut chores = JoinSet::new();
+        let mut running = JoinSet::new();
         loop {
             tokio::select! {
                 order = self.orders.recv() => match order {
-                    Some(order) => drop(chores.spawn(work(Arc::clone(&self.repo), order))),
+                    Some(order) => {
+                        running.spawn(carry_out(self.repo.clone(), self.stores.clone(), order));
+                    }
                     None => break,
                 },
-                Some(_) = chores.join_next() => {}
+                Some(_) = running.join_next() => {}
             }
         }
-        while chores.join_next().await.is_some() {}
+        while running.join_next().await.is_some() {}
     }
 }
 
-async fn work(repo: Arc<dyn Repo>, order: Order) {
-    let Order { chore, ending, done } = order;
+async fn carry_out(repo: Arc<dyn Repo>, stores: Arc<Registry>, order: Order) {
+    match order.work {
+        Work::Undo(chore, ending) => undo(&*repo, &chore, ending).await,
+        Work::Erase(id, locations) => {
+            if let Err(error) = erase(&*repo, &stores, &id, &locations).await {
+                tracing::error!(image_id = %id, %error, "removed data is still listed");
+            }
+        }
+    }
+    if let Some(done) = order.done {
+        // Whoever waited may have gone.
+        let _ = done.send(());
+    }
+}
+
+async fn undo(repo: &dyn Repo, chore: &Chore, ending: Ending) {
     let mut pause = PAUSES.0;
-    while let Err(error) = chore.attempt(&*repo, ending).await {
+    while let Err(error) = chore.attempt(repo, ending).await {
         tracing::warn!(image_id = %chore.id, %error, "undoing an upload failed; trying again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
-    }
-    if let Some(done) = done {
-        let _ = done.send(());
     }
 }
 
@@ -152,12 +183,37 @@ impl Chore {
     }
 }
 
-/// Removes data that may be gone already.
+/// Removes data that may be gone already, or never was ours to remove.
 async fn remove(store: &dyn Store, location: &Location) -> Result<(), StoreError> {
     match store.delete(location).await {
-        Err(error) if error.kind() != StoreErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error)
+            if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::AddDisabled) =>
+        {
+            Ok(())
+        }
+        answer => answer,
     }
+}
+
+/// Removes the data of a deleted image, and each location from the list of what is to be removed.
+async fn erase(
+    repo: &dyn Repo,
+    stores: &Registry,
+    id: &ImageId,
+    locations: &[Location],
+) -> Result<(), MetaError> {
+    for location in locations {
+        let Some(store) = stores.of_location(location) else {
+            tracing::warn!(image_id = %id, "no configured store holds this data; it stays");
+            continue;
+        };
+        if let Err(error) = remove(&**store, location).await {
+            tracing::error!(image_id = %id, store = store.id(), %error, "image data stays");
+        } else if let Some(row) = location.id {
+            repo.forget_location(row).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Undoes what a killed process of this node left: images in `saving` that it had claimed, and
@@ -175,9 +231,7 @@ pub async fn sweep(repo: &dyn Repo, stores: &Registry, node_id: &str) -> Result<
         }
     }
     for (id, locations) in repo.unfinished_deletes().await? {
-        for location in locations {
-            finish_delete(repo, stores, &id, &location).await?;
-        }
+        erase(repo, stores, &id, &locations).await?;
     }
     Ok(())
 }
@@ -193,26 +247,4 @@ async fn discard_orphans(stores: &Registry, id: &ImageId) -> bool {
         }
     }
     is_clean
-}
-
-async fn finish_delete(
-    repo: &dyn Repo,
-    stores: &Registry,
-    id: &ImageId,
-    location: &Location,
-) -> Result<(), MetaError> {
-    let Some(store) = stores.of_location(location) else {
-        tracing::warn!(image_id = %id, "data of a deleted image is in no configured store");
-        return Ok(());
-    };
-    match remove(&**store, location).await {
-        Ok(()) => match location.id {
-            Some(location_id) => repo.forget_location(location_id).await,
-            None => Ok(()),
-        },
-        Err(error) => {
-            tracing::error!(image_id = %id, %error, "data of a deleted image stays");
-            Ok(())
-        }
-    }
 }

@@ -10,12 +10,18 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::api::App;
+use crate::buffer::Arena;
 use crate::config::{
     Api, Database, Durability, FileStore, Glissade, Identity, IoUring, Log, Settings, Stores,
 };
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
+use crate::lanes::Lanes;
+use crate::limits::MIB;
 use crate::meta::{Commit, ListQuery, MetaError, Repo};
+use crate::observe::Metrics;
+use crate::ring::Engines;
 use crate::store::{Draft, Entry, Registry, SizeHint, Source, Store, StoreError, StoreErrorKind};
+use crate::upload::{Janitor, Uploads};
 
 /// The service, and handles on what it would otherwise hide.
 pub(super) struct World {
@@ -42,7 +48,20 @@ impl World {
             entry(Arc::new(web), "Read-only HTTP store"),
         ];
         let stores = Arc::new(Registry::from_entries(entries, "fast", is_multi));
-        let app = App { settings: Arc::new(settings), repo: records.clone(), stores };
+        let (janitor, handle) = Janitor::new(records.clone(), stores.clone());
+        tokio::spawn(janitor.run());
+        let metrics = Metrics::new();
+        let uploads = Uploads::new(
+            &settings,
+            records.clone(),
+            Engines::threads("no uploads here"),
+            Arena::new(MIB, 1).unwrap(),
+            Lanes::start(1).unwrap(),
+            metrics.clone(),
+            handle,
+        );
+        let settings = Arc::new(settings);
+        let app = App { settings, repo: records.clone(), stores, uploads, metrics };
         Self { app, records, fast }
     }
 
@@ -225,6 +244,7 @@ impl Repo for Records {
         self.deleted.lock().unwrap().insert(id.clone());
         if delayed {
             self.delayed.lock().unwrap().insert(id.clone());
+            return Ok(Vec::new());
         }
         Ok(image.locations)
     }
@@ -238,7 +258,7 @@ impl Repo for Records {
         Err(MetaError::NotFound(id.clone()))
     }
 
-    async fn commit(&self, id: &ImageId, _: &Commit) -> Result<Image, MetaError> {
+    async fn commit(&self, id: &ImageId, _: &str, _: &Commit) -> Result<Image, MetaError> {
         Err(MetaError::NotFound(id.clone()))
     }
 
