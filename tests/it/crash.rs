@@ -112,7 +112,7 @@ fn cut(
             .collect();
         if let Some(image) = doomed {
             let request = format!("DELETE /v2/images/{image} HTTP/1.1\r\nHost: test\r\n\r\n");
-            let delay = early / 2;
+            let delay = early / 8;
             scope.spawn(move || {
                 std::thread::sleep(delay);
                 let _ = deleter.send(request.as_bytes());
