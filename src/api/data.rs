@@ -136,8 +136,9 @@ impl Exchange<'_> {
     /// Headers to request (`DU-01` to `DU-03`).
     fn upload_request(&self, id: &str, framing: Framing) -> Result<upload::Request, Fault> {
         let content_type = self.header(CONTENT_TYPE.as_str());
-        if content_type != Some("application/octet-stream") {
-            return Err(Fault::unsupported_media_type(content_type));
+        let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+        if media_type != Some("application/octet-stream") {
+            return Err(Fault::unsupported_media_type(media_type));
         }
         let hint = match (self.header("x-openstack-image-size"), framing) {
             (Some(size), _) => SizeHint::Known(size.trim().parse().map_err(|_| {
