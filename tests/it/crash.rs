@@ -115,7 +115,7 @@ fn cut(
             let delay = early / 8;
             scope.spawn(move || {
                 std::thread::sleep(delay);
-                let _ = deleter.send(request.as_bytes());
+                let _ = deleter.send(request.as_bytes()).and_then(|()| deleter.response());
             });
         }
         if round.is_multiple_of(2) {
