@@ -344,6 +344,31 @@ fn race(server: &Server, clients: u64, round: u64) {
     assert_eq!(server.delete(&image), 204);
 }
 
+/// Leaving while the image is being claimed must not leave the claim behind.
+#[test]
+fn a_client_that_leaves_at_once_claims_nothing() {
+    let server = setup("auto").start();
+    let mut random = Random::new(0xc1a1);
+    let body = Body::new(13, MIB);
+    let images: Vec<String> = (0..200).map(|_| server.create()).collect();
+    for image in &images {
+        let mut conn = server.conn();
+        conn.send(Upload::new(image, body).head().as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_micros(random.below(3000)));
+        if random.below(2) == 0 {
+            conn.reset();
+        }
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    for image in &images {
+        server.wait_for_status(image, "queued");
+    }
+    server.assert_only(&[]);
+    for image in images.iter().step_by(20) {
+        server.assert_retry_works(image);
+    }
+}
+
 /// A client that leaves while its delete runs leaves no half of an image: it is whole or gone.
 #[test]
 fn an_abandoned_delete_is_whole() {
