@@ -61,7 +61,7 @@ pub const BLOCKLIST_EXPIRY: Duration = Duration::from_secs(60);
 pub const RBD_DISCARD_WAIT: Duration = Duration::from_secs(5);
 /// First and longest pause between two tries of such a removal.
 pub const RBD_REMOVAL_PAUSES: (Duration, Duration) =
-    (Duration::from_millis(100), Duration::from_secs(30));
+    (Duration::from_millis(100), Duration::from_secs(10));
 
 /// A request's head: method, target and header fields.
 pub const HEAD_BYTES_MAX: usize = 64 * KIB;

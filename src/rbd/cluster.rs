@@ -1,6 +1,6 @@
 //! A cluster as one user sees it, and its pools.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::CStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -257,19 +257,17 @@ impl Cluster {
         Ok(Arc::new(pool))
     }
 
-    /// Our own addresses, as the cluster lists watchers.
-    pub(super) fn is_us(&self, address: &str) -> bool {
-        let mut ours = null_mut();
+    /// Our own addresses, written as those of watchers are.
+    pub(super) fn addresses(&self) -> Result<Vec<String>, RbdError> {
+        let mut raw = null_mut();
         // SAFETY: rados_getaddrs needs a connected handle and writes a string that we must free.
-        let got: c_int = unsafe { self.ceph.rados_getaddrs(self.raw, &raw mut ours) };
-        if got < 0 {
-            return true; // Better a watcher too many than one of ours cut off.
-        }
+        let got = unsafe { self.ceph.rados_getaddrs(self.raw, &raw mut raw) };
+        check(got, || "asking for our own address".to_owned())?;
         // SAFETY: text_at needs a string; the call above succeeded, so there is one.
-        let text = unsafe { text_at(ours) };
+        let text = unsafe { text_at(raw) };
         // SAFETY: rados_buffer_free needs what librados allocated, once.
-        unsafe { self.ceph.rados_buffer_free(ours) };
-        text.contains(address)
+        unsafe { self.ceph.rados_buffer_free(raw) };
+        Ok(bare_addresses(&text))
     }
 
     /// Makes the cluster deaf to a client that is dead, so that what it held is free at once.
@@ -289,6 +287,15 @@ impl Cluster {
             unsafe { self.ceph.rados_blocklist_add(self.raw, c_address.as_ptr().cast_mut(), secs) };
         check(added, doing)
     }
+}
+
+/// `[v2:1.2.3.4:0/5,v1:1.2.3.4:0/5]` without brackets and protocols.
+fn bare_addresses(text: &str) -> Vec<String> {
+    let bare = |address: &str| {
+        let kinds = ["v1:", "v2:", "any:"];
+        kinds.iter().find_map(|kind| address.strip_prefix(kind)).unwrap_or(address).to_owned()
+    };
+    text.trim_matches(['[', ']']).split(',').map(bare).collect()
 }
 
 fn place(options: &Options) -> String {
@@ -350,5 +357,17 @@ impl Drop for Pool {
         // SAFETY: rados_ioctx_destroy needs a handle of rados_ioctx_create that nobody uses any
         // more. Images hold their pool.
         unsafe { self.cluster.ceph.rados_ioctx_destroy(self.raw) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_apart_whole() {
+        let ours = bare_addresses("[v2:127.0.0.1:0/12,v1:127.0.0.1:0/12]");
+        assert_eq!(ours, ["127.0.0.1:0/12", "127.0.0.1:0/12"]);
+        assert_eq!(bare_addresses("10.0.0.1:0/7"), ["10.0.0.1:0/7"]);
     }
 }

@@ -18,6 +18,27 @@ use crate::limits::SLOT_BYTES;
 /// How often a list is asked for again because it grew meanwhile.
 const LIST_TRIES: usize = 8;
 
+/// The entries of a list whose length nobody knows before. `fill` writes as many as there is room
+/// for and the number that there are; when that is more, it is asked again.
+fn list<E>(
+    empty: impl Fn() -> E,
+    fill: impl Fn(*mut E, *mut usize) -> c_int,
+) -> Result<Vec<E>, c_int> {
+    let mut entries = Vec::new();
+    for _ in 0..LIST_TRIES {
+        let mut count = entries.len();
+        match fill(entries.as_mut_ptr(), &raw mut count) {
+            0.. => {
+                entries.truncate(count);
+                return Ok(entries);
+            }
+            answer if answer == -libc::ERANGE => entries.resize_with(count, &empty),
+            answer => return Err(answer),
+        }
+    }
+    Err(-libc::EAGAIN)
+}
+
 impl Pool {
     fn ceph(&self) -> &'static Ceph {
         self.cluster().ceph
@@ -94,29 +115,17 @@ impl Pool {
     /// When the pool can't be read.
     pub fn names(&self) -> Result<Vec<String>, RbdError> {
         let empty = || rbd_image_spec_t { id: null_mut(), name: null_mut() };
-        let mut specs: Vec<rbd_image_spec_t> = Vec::new();
-        for _ in 0..LIST_TRIES {
-            let mut count = specs.len();
-            // SAFETY: rbd_list2 writes at most `count` entries, which `specs` has, and the number
-            // of entries that there are into `count`.
-            let listed =
-                unsafe { self.ceph().rbd_list2(self.raw, specs.as_mut_ptr(), &raw mut count) };
-            if listed >= 0 {
-                specs.truncate(count);
-                // SAFETY: text_at needs a string; librbd has filled in each of these.
-                let names = specs.iter().map(|spec| unsafe { text_at(spec.name) }).collect();
-                // SAFETY: the entries are those that rbd_list2 filled in, freed once.
-                unsafe {
-                    self.ceph().rbd_image_spec_list_cleanup(specs.as_mut_ptr(), specs.len());
-                }
-                return Ok(names);
-            }
-            if listed != -libc::ERANGE {
-                return Err(RbdError::new(format!("listing pool {}", self.name()), listed));
-            }
-            specs.resize_with(count, empty);
-        }
-        Err(RbdError::new(format!("listing pool {}", self.name()), -libc::EAGAIN))
+        let mut specs = list(empty, |specs, count| {
+            // SAFETY: rbd_list2 needs a pool's handle, and room for as many entries as `count`
+            // says, which `list` gives.
+            unsafe { self.ceph().rbd_list2(self.raw, specs, count) }
+        })
+        .map_err(|answer| RbdError::new(format!("listing pool {}", self.name()), answer))?;
+        // SAFETY: text_at needs a string; librbd has filled in each of these.
+        let names = specs.iter().map(|spec| unsafe { text_at(spec.name) }).collect();
+        // SAFETY: the entries are those that rbd_list2 filled in, freed once.
+        unsafe { self.ceph().rbd_image_spec_list_cleanup(specs.as_mut_ptr(), specs.len()) };
+        Ok(names)
     }
 
     fn doing(&self, verb: &str, name: &str) -> String {
@@ -320,31 +329,18 @@ impl Image {
     /// What the cluster answers.
     pub fn other_watchers(&self) -> Result<Vec<String>, RbdError> {
         let empty = || rbd_image_watcher_t { addr: null_mut(), id: 0, cookie: 0 };
-        let mut watchers: Vec<rbd_image_watcher_t> = Vec::new();
-        for _ in 0..LIST_TRIES {
-            let mut count = watchers.len();
-            // SAFETY: rbd_watchers_list needs an open handle, writes at most `count` entries, which
-            // `watchers` has, and the number that there are into `count`.
-            let listed = unsafe {
-                self.ceph().rbd_watchers_list(self.open.raw, watchers.as_mut_ptr(), &raw mut count)
-            };
-            if listed >= 0 {
-                watchers.truncate(count);
-                // SAFETY: text_at needs a string; librbd has filled in each of these.
-                let all: Vec<_> = watchers.iter().map(|w| unsafe { text_at(w.addr) }).collect();
-                // SAFETY: the entries are those that rbd_watchers_list filled in, freed once.
-                unsafe {
-                    self.ceph().rbd_watchers_list_cleanup(watchers.as_mut_ptr(), watchers.len());
-                }
-                let cluster = self.open.pool.cluster();
-                return Ok(all.into_iter().filter(|address| !cluster.is_us(address)).collect());
-            }
-            if listed != -libc::ERANGE {
-                return Err(RbdError::new(self.doing("listing watchers of"), listed));
-            }
-            watchers.resize_with(count, empty);
-        }
-        Err(RbdError::new(self.doing("listing watchers of"), -libc::EAGAIN))
+        let mut watchers = list(empty, |watchers, count| {
+            // SAFETY: rbd_watchers_list needs an open handle, and room for as many entries as
+            // `count` says, which `list` gives.
+            unsafe { self.ceph().rbd_watchers_list(self.open.raw, watchers, count) }
+        })
+        .map_err(|answer| RbdError::new(self.doing("listing watchers of"), answer))?;
+        // SAFETY: text_at needs a string; librbd has filled in each of these.
+        let all: Vec<String> = watchers.iter().map(|one| unsafe { text_at(one.addr) }).collect();
+        // SAFETY: the entries are those that rbd_watchers_list filled in, freed once.
+        unsafe { self.ceph().rbd_watchers_list_cleanup(watchers.as_mut_ptr(), watchers.len()) };
+        let ours = self.open.pool.cluster().addresses()?;
+        Ok(all.into_iter().filter(|address| !ours.contains(address)).collect())
     }
 
     /// Closes the image and waits for that. Blocking.

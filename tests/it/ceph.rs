@@ -20,8 +20,8 @@ use crate::common::{
 /// Bound for the answer to an upload whose cluster has failed: the wait of 2 s that the tests
 /// configure, for the operation under way and for those that follow from it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25);
-/// Ceph itself takes half a minute to forget a client that was killed.
-const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
+/// What a dead OSD remembers of a client, it believes for half a minute after its restart.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(120);
 
 /// The cluster under test, all to ourselves.
 struct Ceph {
@@ -94,7 +94,7 @@ impl Ceph {
     fn setup(&self) -> Setup {
         let conf = self.conf().display().to_string();
         Setup::new()
-            .set("DEFAULT", "enabled_backends", "deep:rbd")
+            .set("DEFAULT", "enabled_backends", "deep:rbd,fast:file,slow:file")
             .unset("web", "store_description")
             .set("DEFAULT", "show_multiple_locations", "true")
             .set("glance_store", "default_backend", "deep")

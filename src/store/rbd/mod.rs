@@ -83,7 +83,10 @@ impl RbdStore {
         let (id, removals) = (id.to_owned(), Removals::default());
         let store = Self(Arc::new(Inner { id, is_named, options, connection, removals }));
         let knocking = Arc::clone(&store.0);
-        std::thread::spawn(move || knocking.knock());
+        let knocker = std::thread::Builder::new().name("rbd-knock".to_owned());
+        if let Err(error) = knocker.spawn(move || knocking.knock()) {
+            tracing::debug!(%error, "the first upload connects");
+        }
         Ok(store)
     }
 
