@@ -8,7 +8,7 @@ use std::ptr::{null, null_mut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::error::{RbdError, check};
+use super::error::{RbdError, RbdErrorKind, check};
 use super::sys::{self, Ceph, LibraryMissing, c_string, rados_ioctx_t, rados_t, text_at, text_in};
 use crate::limits::{BLOCKLIST_EXPIRY, RADOS_CONNECT_WAIT, RADOS_OPERATION_WAIT};
 
@@ -87,13 +87,35 @@ impl Connection {
         }
     }
 
+    /// Runs work on a pool, once more on a new connection if the cluster has cut the old one.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// Those of connecting, and the work's own.
+    pub fn with_pool<T>(
+        &self,
+        name: &str,
+        work: impl Fn(&Arc<Pool>) -> Result<T, RbdError>,
+    ) -> Result<T, RbdError> {
+        let cluster = self.cluster()?;
+        match cluster.pool(name).and_then(|pool| work(&pool)) {
+            Err(error) if error.kind() == RbdErrorKind::Lost => {
+                tracing::warn!(%error, "connecting to the cluster again");
+                self.forget(&cluster);
+                self.cluster()?.pool(name).and_then(|pool| work(&pool))
+            }
+            done => done,
+        }
+    }
+
     /// The cluster if it is connected now. Never waits for it.
     #[must_use]
     pub fn connected(&self) -> Option<Arc<Cluster>> {
         self.state.try_lock().ok().and_then(|state| state.cluster.clone())
     }
 
-    /// Gives up a cluster that has cut us off, unless somebody has done so already.
+    /// Gives up a connection that is of no use any more, unless somebody has done so already. It
+    /// ends when nothing uses it; the next one who asks gets a new one.
     pub fn forget(&self, lost: &Arc<Cluster>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.cluster.as_ref().is_some_and(|cluster| Arc::ptr_eq(cluster, lost)) {

@@ -110,28 +110,12 @@ impl Inner {
         }
     }
 
-    /// Runs work on a pool, once more on a new connection if the cluster has cut the old one.
-    fn with_pool<T>(
-        &self,
-        name: &str,
-        work: impl Fn(&Arc<Pool>) -> Result<T, RbdError>,
-    ) -> Result<T, RbdError> {
-        let cluster = self.connection.cluster()?;
-        match cluster.pool(name).and_then(|pool| work(&pool)) {
-            Err(error) if error.kind() == RbdErrorKind::Lost => {
-                tracing::warn!(store = self.id, %error, "connecting to the cluster again");
-                self.connection.forget(&cluster);
-                self.connection.cluster()?.pool(name).and_then(|pool| work(&pool))
-            }
-            done => done,
-        }
-    }
-
     fn begin(&self, id: &ImageId, hint: SizeHint, runtime: &Handle) -> Result<RbdDraft, RbdError> {
-        self.with_pool(&self.options.pool, |pool| {
+        self.connection.with_pool(&self.options.pool, |pool| {
             refuse_existing(pool, id)?;
             let (size, order) = (draft::size_of(hint), self.options.object_order);
-            let unsealed = Unsealed::create(pool, id, size, order, &self.removals, runtime)?;
+            let mut unsealed = Unsealed::new(&self.connection, pool, id, &self.removals, runtime);
+            unsealed.create(pool, size, order)?;
             let location = self.location(pool, id);
             let draft = RbdDraft::new(unsealed, id.as_str(), location, hint);
             Ok(draft.thin(self.options.thin_provisioning))
@@ -160,12 +144,12 @@ impl Inner {
         place: &Place,
         work: impl Fn(&Arc<Pool>) -> Result<T, RbdError>,
     ) -> Result<T, RbdError> {
-        self.with_pool(place.pool.as_deref().unwrap_or(&self.options.pool), work)
+        self.connection.with_pool(place.pool.as_deref().unwrap_or(&self.options.pool), work)
     }
 
     /// Removes drafts and data of an image that a killed process of ours left.
     fn discard_orphan(&self, id: &ImageId) -> Result<bool, RbdError> {
-        self.with_pool(&self.options.pool, |pool| {
+        self.connection.with_pool(&self.options.pool, |pool| {
             let prefix = unsealed::draft_prefix(id);
             let mut found = false;
             for name in pool.names()? {

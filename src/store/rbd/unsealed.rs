@@ -7,7 +7,7 @@
 //! because a cluster that failed an upload may well fail its removal.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::{SNAPSHOT, destroy};
 use crate::image::ImageId;
 use crate::limits::RBD_REMOVAL_PAUSES;
-use crate::rbd::{Image, Pool, RbdError, RbdErrorKind};
+use crate::rbd::{Cluster, Connection, Image, Pool, RbdError, RbdErrorKind};
 
 /// What the names of an image's drafts begin with.
 pub(super) fn draft_prefix(id: &ImageId) -> String {
@@ -28,13 +28,17 @@ pub(super) fn draft_prefix(id: &ImageId) -> String {
 pub(super) struct Unsealed {
     wreck: Option<Wreck>,
     removals: Removals,
+    /// Where the removal runs: drafts end on engine threads, which must not wait.
     runtime: Handle,
 }
 
 /// What there is to remove.
 #[derive(Debug)]
 struct Wreck {
-    pool: Arc<Pool>,
+    connection: Arc<Connection>,
+    /// The connection that the draft was made on. Not held: what it still watches ends with it.
+    made_on: Weak<Cluster>,
+    pool: String,
     draft: String,
     image: Option<Arc<Image>>,
     /// The final name and the image's own id, once it may have been given the name.
@@ -42,25 +46,38 @@ struct Wreck {
 }
 
 impl Unsealed {
-    /// Makes and opens an image. Blocking.
-    pub(super) fn create(
+    /// The guard of a draft that is not made yet.
+    pub(super) fn new(
+        connection: &Arc<Connection>,
         pool: &Arc<Pool>,
         id: &ImageId,
-        size: u64,
-        order: u8,
         removals: &Removals,
         runtime: &Handle,
-    ) -> Result<Self, RbdError> {
-        let draft = format!("{}{}", draft_prefix(id), ImageId::random());
-        let wreck = Wreck { pool: Arc::clone(pool), draft, image: None, renamed: None };
-        // Armed first: a creation that timed out may still happen.
-        let mut unsealed =
-            Self { wreck: Some(wreck), removals: removals.clone(), runtime: runtime.clone() };
-        if let Some(wreck) = &mut unsealed.wreck {
+    ) -> Self {
+        let wreck = Wreck {
+            connection: Arc::clone(connection),
+            made_on: Arc::downgrade(pool.cluster()),
+            pool: pool.name().to_owned(),
+            draft: format!("{}{}", draft_prefix(id), ImageId::random()),
+            image: None,
+            renamed: None,
+        };
+        Self { wreck: Some(wreck), removals: removals.clone(), runtime: runtime.clone() }
+    }
+
+    /// Makes and opens the image. Blocking. The guard is there before: a creation that timed out
+    /// may still happen.
+    pub(super) fn create(
+        &mut self,
+        pool: &Arc<Pool>,
+        size: u64,
+        order: u8,
+    ) -> Result<(), RbdError> {
+        if let Some(wreck) = &mut self.wreck {
             pool.create(&wreck.draft, size, order)?;
             wreck.image = Some(Arc::new(pool.open(&wreck.draft, None)?));
         }
-        Ok(unsealed)
+        Ok(())
     }
 
     /// The image to write to.
@@ -104,7 +121,7 @@ impl Wreck {
             self.renamed = Some((name.to_owned(), image.id()?));
             close(image);
         }
-        self.pool.rename(&self.draft, name)
+        self.connection.with_pool(&self.pool, |pool| pool.rename(&self.draft, name))
     }
 
     /// One try. Blocking.
@@ -112,11 +129,22 @@ impl Wreck {
         if let Some(image) = self.image.take() {
             close(image);
         }
-        gone(destroy(&self.pool, &self.draft, SNAPSHOT))?;
+        let removed = self.connection.with_pool(&self.pool, |pool| self.remove_from(pool));
+        // Nobody else opens a draft: what watches it is an OSD's memory of our own connection,
+        // which a close that timed out leaves behind and which lasts as long as the connection.
+        if let Err(error) = &removed
+            && error.kind() == RbdErrorKind::Busy
+            && let Some(cluster) = self.made_on.upgrade()
+        {
+            self.connection.forget(&cluster);
+        }
+        removed
+    }
+
+    fn remove_from(&self, pool: &Arc<Pool>) -> Result<(), RbdError> {
+        gone(destroy(pool, &self.draft, SNAPSHOT))?;
         match &self.renamed {
-            Some((name, id)) if is_still(&self.pool, name, id)? => {
-                gone(destroy(&self.pool, name, SNAPSHOT))
-            }
+            Some((name, id)) if is_still(pool, name, id)? => gone(destroy(pool, name, SNAPSHOT)),
             _ => Ok(()),
         }
     }
@@ -159,7 +187,7 @@ struct Inner {
 }
 
 impl Removals {
-    /// Has a wreck removed on `runtime`, because drafts end on engine threads, which must not wait.
+    /// Has a wreck removed.
     fn order(&self, wreck: Wreck, runtime: &Handle) -> JoinHandle<()> {
         self.lock().insert(wreck.draft.clone());
         let this = self.clone();
