@@ -221,6 +221,31 @@ impl From<MetaError> for Fault {
             MetaError::UnknownMarker(marker) => {
                 Self::bad_request(format!("No image found with ID {marker}"))
             }
+            MetaError::NoLocation(id) => {
+                let message = format!("Image {id} has no such location.");
+                Self::new(StatusCode::NOT_FOUND, message)
+            }
+            MetaError::LastLocation(_) => {
+                Self::forbidden("Cannot remove last location in the image.")
+            }
+            MetaError::NoMember { image, member } => Self::new(
+                StatusCode::NOT_FOUND,
+                format!("{member} not found in the member list of the image {image}."),
+            ),
+            MetaError::MemberExists { image, member } => Self::new(
+                StatusCode::CONFLICT,
+                format!("Member {member} is duplicated for image {image}"),
+            ),
+            MetaError::TooManyMembers { attempted, maximum } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "The limit has been exceeded on the number of allowed image members for this \
+                     image. Attempted: {attempted}, Maximum: {maximum}"
+                ),
+            ),
+            MetaError::NoTask(id) => {
+                Self::new(StatusCode::NOT_FOUND, format!("Could not find task {id}"))
+            }
             MetaError::Database(_) => unavailable(&error, "The image database"),
             MetaError::Schema { .. } | MetaError::Corrupt { .. } | MetaError::Open { .. } => {
                 internal(&error)

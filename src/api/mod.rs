@@ -9,10 +9,14 @@ mod answer;
 mod check;
 mod data;
 mod fault;
+mod filter;
 mod gate;
 mod health;
 mod images;
+mod isotime;
+mod list;
 mod outgoing;
+mod paging;
 mod python;
 mod ranges;
 #[cfg(test)]
@@ -105,7 +109,7 @@ async fn serve(
         Route::Options => Ok(answer::empty(StatusCode::OK)),
         Route::V2Root => Ok(answer::to_v2(app, head)),
         Route::CreateImage => images::create(app, head, body).await,
-        Route::ListImages => images::list(app, head).await,
+        Route::ListImages => list::list(app, head).await,
         Route::ShowImage(id) => images::show(app, &id).await,
         Route::DeleteImage(id) => images::delete(app, &id).await,
         Route::InfoImport => Ok(stores::import_methods(app)),
