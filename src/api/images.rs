@@ -67,8 +67,5 @@ pub(super) async fn delete(app: &App, id: &str) -> Result<Response<Bytes>, Fault
 
 /// Glance has a sentence of its own for an image that is not there to be deleted.
 fn to_delete(fault: Fault, id: &str) -> Fault {
-    if fault.status() == StatusCode::NOT_FOUND {
-        return Fault::new(StatusCode::NOT_FOUND, format!("Failed to find image {id} to delete"));
-    }
-    fault
+    fault.or_not_found(format!("Failed to find image {id} to delete"))
 }

@@ -8,7 +8,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod lists;
+mod members;
+mod patches;
 mod recording;
+mod stores;
+mod tasks;
 mod world;
 
 use bytes::Bytes;
@@ -146,6 +150,12 @@ async fn pr_06_a_body_where_none_is_expected_is_refused() {
         (Method::GET, "/v2/info/import"),
         (Method::GET, "/v2/info/stores"),
         (Method::GET, "/v2/info/stores/detail"),
+        (Method::GET, "/v2/images/x/tasks"),
+        (Method::PUT, "/v2/images/x/tags/t"),
+        (Method::POST, "/v2/images/x/actions/deactivate"),
+        (Method::DELETE, "/v2/images/x/members/m"),
+        (Method::DELETE, "/v2/stores/fast/x"),
+        (Method::GET, "/v2/schemas/image"),
     ] {
         let answer = ask(&world, method, uri, "{}").await;
         assert_eq!(answer.status, 400, "{uri}");
@@ -301,6 +311,11 @@ async fn sd_01_sd_03_show() {
     }
 }
 
+/// The JSON that a recording answers.
+fn json_of(number: &str) -> Value {
+    serde_json::from_str(&Recording::read(number).response.body).unwrap()
+}
+
 /// Puts the two progress lists of recording 232 in the order in which records keep them.
 fn sorted_properties(body: &str) -> String {
     body.replace(
@@ -433,13 +448,23 @@ async fn sd_06_an_image_in_transfer_can_be_deleted() {
 
 #[tokio::test]
 async fn di_01_to_di_03_discovery() {
-    replay_all(&["015", "016", "017"]).await;
+    replay_all(&["015", "016", "017", "019"]).await;
     let single = World::with(|_| {}, false).await;
+    assert_eq!(get(&single, "/v2/stores/fast/x").await.status, 405);
     for uri in ["/v2/info/stores", "/v2/info/stores/detail"] {
         let answer = get(&single, uri).await;
         assert_eq!(answer.status, 404);
         assert_eq!(sentence(&answer), "Multi backend is not supported at this site.");
     }
+}
+
+#[tokio::test]
+async fn sc_01_schemas() {
+    replay_all(&["008", "009", "010", "011", "012", "013", "014"]).await;
+    let formats = |api: &mut crate::config::Api| api.disk_formats = vec!["raw".into()];
+    let schema = get(&World::with(formats, true).await, "/v2/schemas/image").await;
+    let schema: Value = serde_json::from_str(&schema.body).unwrap();
+    assert_eq!(schema["properties"]["disk_format"]["enum"], serde_json::json!([null, "raw"]));
 }
 
 #[tokio::test]

@@ -153,6 +153,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             api_limit_max: 1000,
             image_property_quota: Some(128),
             image_tag_quota: Some(128),
+            image_member_quota: Some(128),
             image_size_cap_bytes: 1 << 40,
             show_image_direct_url: true,
             show_multiple_locations: true,
