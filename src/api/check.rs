@@ -86,8 +86,8 @@ fn refuse_links(fields: &Fields) -> Result<(), Fault> {
 
 fn match_schema(fields: &Fields, api: &Api) -> Result<(), Fault> {
     // What is refused as read-only anyway needs no type.
-    let judged = fields.iter().filter(|(key, _)| !READ_ONLY.contains(&key.as_str()));
-    judged.map(|(key, value)| value_of(key, value, api)).collect()
+    let mut judged = fields.iter().filter(|(key, _)| !READ_ONLY.contains(&key.as_str()));
+    judged.try_for_each(|(key, value)| value_of(key, value, api))
 }
 
 /// Refuses a value that does not match the image schema.

@@ -58,10 +58,11 @@ fn match_value(schema: &Value, value: &Value, path: &str, at: &str) -> Result<()
         match keyword.as_str() {
             "items" => match_items(bound, value, path, at)?,
             "properties" => match_properties(bound, value, path, at)?,
-            _ => match violation(keyword, bound, schema, value) {
-                Some(message) => return Err(reason(&message, keyword, schema, value, path, at)),
-                None => {}
-            },
+            _ => {
+                if let Some(message) = violation(keyword, bound, schema, value) {
+                    return Err(reason(&message, keyword, schema, value, path, at));
+                }
+            }
         }
     }
     Ok(())
