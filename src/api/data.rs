@@ -171,13 +171,9 @@ impl Exchange<'_> {
                 UploadResult::Stored
             }
             Err(error) => {
-                let result = result_of(error);
-                if result == UploadResult::Failed {
-                    tracing::error!(%error, "the upload failed");
-                } else {
-                    tracing::info!(%error, "the upload was refused");
-                }
-                result
+                // What is our fault is logged as an error where it becomes an answer.
+                tracing::info!(%error, "the upload is undone");
+                result_of(error)
             }
         };
         self.app.metrics.upload_ended(result);

@@ -196,9 +196,10 @@ impl Uploads {
         framing: Framing,
         prefix: bytes::Bytes,
     ) -> (Pouring, Arc<Progress>) {
-        let progress = Progress::new(self.limits.rate_bytes_per_sec_min, self.limits.stall_grace);
+        let Limits { rate_bytes_per_sec_min, stall_grace, .. } = self.limits;
+        let (progress, meter) = Progress::new(rate_bytes_per_sec_min, stall_grace);
         let pouring = Pouring {
-            source: SocketBody::new(socket, framing, prefix, Arc::clone(&progress)),
+            source: SocketBody::new(socket, framing, prefix, meter),
             draft: prepared.draft,
             store: prepared.store,
             hashing: self.lanes.open(self.limits.algo),
