@@ -187,6 +187,14 @@ struct Row {
     /// Path below the version; a segment in braces matches anything but nothing.
     pattern: &'static str,
     target: Target,
+    /// Whether `Allow` names the method.
+    is_allowed: bool,
+}
+
+impl Row {
+    const fn new(method: &'static str, pattern: &'static str, target: Target) -> Self {
+        Self { method, pattern, target, is_allowed: true }
+    }
 }
 
 /// What a row leads to.
@@ -202,7 +210,12 @@ enum Target {
 }
 
 const fn one(method: &'static str, pattern: &'static str, make: fn(String) -> Route) -> Row {
-    Row { method, pattern, target: Target::One(make) }
+    Row::new(method, pattern, Target::One(make))
+}
+
+/// A row whose method Glance forgets to name in `Allow` (`SL-04`).
+const fn unnamed(method: &'static str, pattern: &'static str, make: fn(String) -> Route) -> Row {
+    Row { method, pattern, target: Target::One(make), is_allowed: false }
 }
 
 const fn two(
@@ -210,15 +223,15 @@ const fn two(
     pattern: &'static str,
     make: fn(String, String) -> Route,
 ) -> Row {
-    Row { method, pattern, target: Target::Two(make) }
+    Row::new(method, pattern, Target::Two(make))
 }
 
 const fn plain(method: &'static str, pattern: &'static str, route: Route) -> Row {
-    Row { method, pattern, target: Target::Plain(route) }
+    Row::new(method, pattern, Target::Plain(route))
 }
 
 const fn later(method: &'static str, pattern: &'static str) -> Row {
-    Row { method, pattern, target: Target::Later }
+    Row::new(method, pattern, Target::Later)
 }
 
 /// Every route below a version. The order of methods is that of `Allow`.
@@ -237,7 +250,7 @@ static ROUTES: &[Row] = &[
     one("GET", "images/{image_id}/tasks", Route::ImageTasks),
     one("POST", "images/{image_id}/actions/deactivate", Route::Deactivate),
     one("POST", "images/{image_id}/actions/reactivate", Route::Reactivate),
-    one("GET", "images/{image_id}/locations", Route::ListLocations),
+    unnamed("GET", "images/{image_id}/locations", Route::ListLocations),
     later("POST", "images/{image_id}/locations"),
     two("PUT", "images/{image_id}/tags/{tag}", Route::PutTag),
     two("DELETE", "images/{image_id}/tags/{tag}", Route::DeleteTag),
@@ -356,7 +369,8 @@ fn find(method: &Method, path: &[&str]) -> Result<Route, Unrouted> {
         });
     }
     if !rows.is_empty() {
-        let allow = rows.iter().map(|row| row.method).collect::<Vec<_>>().join(", ");
+        let allowed = rows.iter().filter(|row| row.is_allowed).map(|row| row.method);
+        let allow = allowed.collect::<Vec<_>>().join(", ");
         return Err(Unrouted::MethodNotAllowed { allow });
     }
     let is_known = METHODS.contains(&method.as_str());
@@ -439,6 +453,7 @@ mod tests {
             ("/v2/images/x/import", "POST"),
             ("/v2/images/x/tags/t", "PUT, DELETE"),
             ("/v2/images/x/members", "GET, POST"),
+            ("/v2/images/x/locations", "POST"),
             ("/v2/images/x/members/m", "GET, PUT, DELETE"),
             ("/v2/images/x/actions/reactivate", "POST"),
             ("/v2/stores/s/x", "DELETE"),
