@@ -2,25 +2,13 @@
 
 use std::time::Duration;
 
-use md5::Digest as _;
-
 use super::*;
 use crate::buffer::{Arena, Share};
 use crate::limits::{MIB, SLOT_BYTES};
 
 fn reference(bytes: &[u8], algo: HashAlgo) -> Digests {
-    let algorithm = match algo {
-        HashAlgo::Sha1 => &::ring::digest::SHA1_FOR_LEGACY_USE_ONLY,
-        HashAlgo::Sha256 => &::ring::digest::SHA256,
-        HashAlgo::Sha384 => &::ring::digest::SHA384,
-        HashAlgo::Sha512 => &::ring::digest::SHA512,
-        HashAlgo::Sha512_256 => &::ring::digest::SHA512_256,
-    };
-    Digests {
-        checksum: hex(&md5::Md5::digest(bytes)),
-        os_hash_algo: algo,
-        os_hash_value: hex(::ring::digest::digest(algorithm, bytes).as_ref()),
-    }
+    let [digests] = Tier::PORTABLE.digests(algo, &[bytes]).try_into().unwrap();
+    digests
 }
 
 /// Bytes that differ from each other and from stream to stream.
