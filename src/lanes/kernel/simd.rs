@@ -7,8 +7,7 @@ use super::words::{Block, Half, Words};
 pub(super) use super::x86::sha256::Words256;
 use super::x86::{avx2, avx512, sha256};
 
-/// A set of kernels. Its methods are sound on a CPU that has it: only `Tier` keeps a value, after
-/// it asked [`Simd::lacks`].
+/// A set of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Simd {
     Avx512,
@@ -67,8 +66,15 @@ impl Simd {
         }
     }
 
+    /// Stops before an instruction that this CPU has not. The standard library remembers what the
+    /// CPU has, so this costs a few loads a slice.
+    fn require(self) {
+        assert!(self.lacks().is_empty(), "{} kernels on another CPU", self.name());
+    }
+
     /// Advances MD5 and SHA-512 of every lane by all of its blocks.
     pub(super) fn fused512(self, lanes: Vec<Lane<'_, Words, Block>>) {
+        self.require();
         drain(lanes, |lanes, count| match self {
             Self::Avx512 => run_avx512(lanes, count),
             Self::Avx2 => run_avx2(lanes, count),
@@ -84,21 +90,24 @@ impl Simd {
 
     /// Advances MD5 of every lane by all of its blocks.
     pub(super) fn md5(self, lanes: Vec<Lane<'_, [u32; 4], Half>>) {
-        drain(lanes, |lanes, count| match self {
-            // SAFETY: the kernel needs AVX-512; see `Simd`.
-            Self::Avx512 => {
-                pack(lanes, count, |words, data| unsafe { avx512::md5_x8(words, data) })
-            }
-            // SAFETY: the kernel needs AVX2; see `Simd`.
-            Self::Avx2 => pack(lanes, count, |words, data| unsafe { avx2::md5_x8(words, data) }),
-        });
+        self.require();
+        drain(lanes, |lanes, count| pack(lanes, count, |words, data| self.md5_x8(words, data)));
+    }
+
+    fn md5_x8(self, words: &mut [[u32; 4]; 8], data: [&[Half]; 8]) {
+        match self {
+            // SAFETY: the kernel needs AVX-512, which `require` has seen.
+            Self::Avx512 => unsafe { avx512::md5_x8(words, data) },
+            // SAFETY: the kernel needs AVX2, which `require` has seen.
+            Self::Avx2 => unsafe { avx2::md5_x8(words, data) },
+        }
     }
 }
 
 /// Up to eight lanes. Five run as four and one, which is cheaper than eight with three idle.
 fn run_avx512(lanes: &mut [Lane<'_, Words, Block>], count: usize) {
     match lanes.len() {
-        // SAFETY: the kernel needs AVX-512; see `Simd`.
+        // SAFETY: the kernel needs AVX-512, which `require` has seen.
         1 => pack(lanes, count, |words, data| unsafe { avx512::x1(words, data) }),
         // SAFETY: as above.
         2 => pack(lanes, count, |words, data| unsafe { avx512::x2(words, data) }),
@@ -113,7 +122,7 @@ fn run_avx512(lanes: &mut [Lane<'_, Words, Block>], count: usize) {
 /// Up to eight lanes. Five and six run as four and the rest.
 fn run_avx2(lanes: &mut [Lane<'_, Words, Block>], count: usize) {
     match lanes.len() {
-        // SAFETY: the kernel needs AVX2, BMI1 and BMI2; see `Simd`.
+        // SAFETY: the kernel needs AVX2, BMI1 and BMI2, which `require` has seen.
         1 => pack(lanes, count, |words, data| unsafe { avx2::x1(words, data) }),
         // SAFETY: as above.
         2 => pack(lanes, count, |words, data| unsafe { avx2::x2(words, data) }),
