@@ -11,17 +11,25 @@
 /// Words of schedule plus constant, four blocks to a row, and what a load may touch behind them.
 pub(super) const ROWS: usize = 4 * 80 + 4;
 
+/// A schedule. Aligned, as every other row would else lie across two cache lines.
+#[repr(align(64))]
+pub(super) struct Schedule(pub(super) [u64; ROWS]);
+
 /// Round `$t` of a half, with `$kw` starting at the half's first row.
 macro_rules! pair_round {
     ($ops:ident, $n:literal, $v:ident, $kw:ident, $t:expr) => {{
         let [ea, fb, gc, hd] = [0, 1, 2, 3].map(|at| (40 + at - $t) % 4);
-        let h = $ops::low_or_zero($ops::add_row($v[hd], window($kw, 4 * $t)));
-        let early = $ops::add($ops::choose_majority($v[ea], $v[fb], $v[gc]), h);
-        // Measured: one stream waits for this sum, two have too few registers to keep it.
-        let early = if $n == 1 { $ops::pin(early) } else { early };
-        let sum = $ops::add($ops::sums::<$n>($v[ea]), early);
-        let d = $ops::swap($v[hd]);
-        $v[hd] = $ops::add($ops::dup_low(sum), $ops::low_of(d, sum));
+        let h = $ops::add_row($v[hd], window($kw, 4 * $t));
+        let chosen = $ops::choose_majority($v[ea], $v[fb], $v[gc]);
+        let sums = $ops::sums::<$n>($v[ea]);
+        let both = $ops::add(sums, chosen);
+        // Measured: one stream waits for the first sum, two rather save the instruction.
+        let first = if $n == 1 {
+            $ops::add(sums, $ops::pin($ops::add(chosen, h)))
+        } else {
+            $ops::add(both, h)
+        };
+        $v[hd] = $ops::add($ops::dup_low(first), $ops::highs($v[hd], both));
     }};
 }
 
@@ -77,7 +85,7 @@ macro_rules! pair_kernel {
         $(#[$doc])*
         #[target_feature(enable = $features)]
         pub(in crate::lanes::kernel) fn $name(words: &mut [Words; $n], data: [&[Block]; $n]) {
-            use crate::lanes::kernel::x86::pair::{ROWS, expand, pair_round, pair_step, pair_unit};
+            use crate::lanes::kernel::x86::pair::{ROWS, Schedule, expand, pair_round, pair_step, pair_unit};
             use crate::lanes::kernel::x86::{equally_long, scalar, store, window, window_mut};
             const TOGETHER: usize = 4 / $n;
             let count = equally_long(&data);
@@ -92,8 +100,9 @@ macro_rules! pair_kernel {
             };
             let mut md5: [[u32; 4]; $n] = std::array::from_fn(|i| words[i].md5);
             let mut v = $ops::join(std::array::from_fn::<_, $n, _>(|i| words[i].sha));
-            let (mut w, mut now, mut next) = ($ops::zeros(), [0; ROWS], [0; ROWS]);
-            let (mut now, mut next) = (&mut now, &mut next);
+            let mut w = $ops::zeros();
+            let (mut now, mut next) = (Schedule([0; ROWS]), Schedule([0; ROWS]));
+            let (mut now, mut next) = (&mut now.0, &mut next.0);
             $ops::first_words(rows(0), &mut w, now);
             for t in 0..64 {
                 let (w, k) = (window_mut::<_, 17>(&mut w, t), &SHA512_K[16 + t..]);
@@ -162,13 +171,6 @@ pub(super) mod ops {
         _mm256_add_epi64(a, row)
     }
 
-    /// The low half of each part, and zero above it.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(in super::super) fn low_or_zero(a: __m256i) -> __m256i {
-        low_of(a, _mm256_setzero_si256())
-    }
-
     /// The low half of one and the high half of another.
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -176,11 +178,11 @@ pub(super) mod ops {
         _mm256_blend_epi32::<0b1100_1100>(low, high)
     }
 
-    /// The halves exchanged.
+    /// The high halves of two.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(in super::super) fn swap(a: __m256i) -> __m256i {
-        _mm256_shuffle_epi32::<0b01_00_11_10>(a)
+    pub(in super::super) fn highs(low: __m256i, high: __m256i) -> __m256i {
+        _mm256_unpackhi_epi64(low, high)
     }
 
     /// The low half twice.
