@@ -83,6 +83,12 @@ impl Pool {
         self.queue.wake(&mut state);
     }
 
+    /// Workers that run or are about to.
+    #[cfg(test)]
+    pub(super) fn awake(&self) -> usize {
+        self.queue.awake(&self.queue.lock())
+    }
+
     pub(super) fn figures(&self) -> LaneFigures {
         LaneFigures {
             queued_chunks: self.queued_chunks.load(Ordering::Relaxed),
