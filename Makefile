@@ -33,7 +33,7 @@ clippy: check-tools
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
 doc: check-tools
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --release --locked --no-deps --document-private-items
 
 unit: tools
 	$(CARGO) test --release --locked --lib --bins

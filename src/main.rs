@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use glissade::cli::bench::BenchCommand;
 use glissade::cli::db::{self, DbCommand};
-use glissade::cli::serve::{self, ConfigArgs};
+use glissade::cli::serve::{self, ConfigArgs, ServeArgs};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,7 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the Image API
-    Serve(ConfigArgs),
+    Serve(ServeArgs),
     /// Look after the database
     Db {
         #[command(flatten)]
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        Command::Serve(config) => Ok(runtime()?.block_on(serve::run(&config))?),
+        Command::Serve(args) => Ok(runtime()?.block_on(serve::run(&args))?),
         Command::Db { config, command } => {
             let settings = config.load()?;
             println!("{}", runtime()?.block_on(db::run(command, &settings))?);

@@ -136,8 +136,9 @@ impl Exchange<'_> {
     /// Headers to request (`DU-01` to `DU-03`).
     fn upload_request(&self, id: &str, framing: Framing) -> Result<upload::Request, Fault> {
         let content_type = self.header(CONTENT_TYPE.as_str());
-        if content_type != Some("application/octet-stream") {
-            return Err(Fault::unsupported_media_type(content_type));
+        let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+        if media_type != Some("application/octet-stream") {
+            return Err(Fault::unsupported_media_type(media_type));
         }
         let hint = match (self.header("x-openstack-image-size"), framing) {
             (Some(size), _) => SizeHint::Known(size.trim().parse().map_err(|_| {
@@ -170,13 +171,9 @@ impl Exchange<'_> {
                 UploadResult::Stored
             }
             Err(error) => {
-                let result = result_of(error);
-                if result == UploadResult::Failed {
-                    tracing::error!(%error, "the upload failed");
-                } else {
-                    tracing::info!(%error, "the upload was refused");
-                }
-                result
+                // What is our fault is logged as an error where it becomes an answer.
+                tracing::info!(%error, "the upload is undone");
+                result_of(error)
             }
         };
         self.app.metrics.upload_ended(result);

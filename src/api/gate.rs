@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(note(&[]), Some(HeadNote::Hot(Framing::Length(0))));
         let cold = examine(b"GET /v2/images HTTP/1.1\r\nHost: x\r\n\r\nrest");
         let Examined::Head { len, note, framing } = cold else { panic!("{cold:?}") };
-        assert_eq!((len, note, framing), (38, HeadNote::Cold, None));
+        assert_eq!((len, note, framing), (36, HeadNote::Cold, None));
     }
 
     #[test]

@@ -24,13 +24,21 @@ const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 pub(super) async fn get(exchange: Exchange<'_>, stream: TcpStream, id: &str, rest: Rest) -> Kept {
     if !rest.is_read() {
         let fault = Fault::bad_request("A body is not expected with this request.");
-        return exchange.refuse(stream, fault, rest).await;
+        return refuse(exchange, stream, fault, rest).await;
     }
     match find(exchange.app, id, exchange.head.uri.query().unwrap_or("")).await {
         Ok(Some((image, source))) => send(exchange, stream, &image, source, rest).await,
-        Ok(None) => exchange.answer(stream, answer::empty(StatusCode::NO_CONTENT), rest).await,
-        Err(fault) => exchange.refuse(stream, fault, rest).await,
+        Ok(None) => {
+            exchange.app.metrics.download_ended(DownloadResult::Refused);
+            exchange.answer(stream, answer::empty(StatusCode::NO_CONTENT), rest).await
+        }
+        Err(fault) => refuse(exchange, stream, fault, rest).await,
     }
+}
+
+async fn refuse(exchange: Exchange<'_>, stream: TcpStream, fault: Fault, rest: Rest) -> Kept {
+    exchange.app.metrics.download_ended(DownloadResult::Refused);
+    exchange.refuse(stream, fault, rest).await
 }
 
 /// The image with its data opened; `None` when it has none.
@@ -101,7 +109,7 @@ async fn send(
     let size = image.size.unwrap_or(found);
     let part = match ranges::wanted(&exchange.head.headers, size) {
         Ok(part) => part,
-        Err(fault) => return exchange.refuse(stream, fault, rest).await,
+        Err(fault) => return refuse(exchange, stream, fault, rest).await,
     };
     let Part { offset, len } = part.unwrap_or(Part { offset: 0, len: size });
     let mut response = head(image, part, size);

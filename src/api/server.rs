@@ -1,7 +1,7 @@
 //! Accepts connections and serves each: cold requests by hyper, hot ones by the data plane.
 //!
 //! A connection is a loop. hyper serves it until a hot request comes or the client is done; for a
-//! hot request the connection is taken from hyper, served by [`data`](super::data), and given to
+//! hot request the connection is taken from hyper, served by `data`, and given to
 //! a fresh hyper connection with whatever was pipelined behind the body.
 //!
 //! ```text
@@ -118,7 +118,9 @@ async fn serve_by_hyper(
         }
     });
     let mut builder = http1::Builder::new();
-    builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX).half_close(false);
+    builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+    // A client that leaves early must not stop a handler between a record and its data.
+    builder.half_close(true);
     let mut served = builder.serve_connection(gate, service);
     let head_timeout = app.settings.glissade.head_timeout;
     let mut idle = pin!(sleep_until(Instant::now() + head_timeout));

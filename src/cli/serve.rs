@@ -24,18 +24,25 @@ use crate::ring::{EngineKind, Engines, RingRefused};
 use crate::store::{OpenError, Registry};
 use crate::upload::{Janitor, Uploads, sweep};
 
-/// Where the configuration is and what the command line overrides.
+/// Where the configuration is.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ConfigArgs {
     /// An oslo.config file such as /etc/glance/glance-api.conf; may be given again, later ones win
-    #[arg(long = "config-file", value_name = "FILE")]
+    #[arg(long = "config-file", value_name = "FILE", global = true)]
     config_files: Vec<PathBuf>,
     /// A directory of *.conf files, read in order of their names; may be given again
-    #[arg(long = "config-dir", value_name = "DIR")]
+    #[arg(long = "config-dir", value_name = "DIR", global = true)]
     config_dirs: Vec<PathBuf>,
     /// Where records and images live when there is no configuration [default: ./glissade-data]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
+}
+
+/// The configuration and what the command line overrides.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Address to serve on, such as 127.0.0.1:9292; port 0 takes any free one
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
@@ -90,13 +97,23 @@ impl ConfigArgs {
     /// # Errors
     /// The first refusal.
     pub fn load(&self) -> Result<Settings, ConfigError> {
-        config::load(&Sources {
+        config::load(&self.sources())
+    }
+
+    fn sources(&self) -> Sources {
+        Sources {
             config_files: self.config_files.clone(),
             config_dirs: self.config_dirs.clone(),
             data_dir: self.data_dir.clone(),
-            listen: self.listen,
-            admin_listen: self.admin_listen,
-        })
+            ..Sources::default()
+        }
+    }
+}
+
+impl ServeArgs {
+    fn load(&self) -> Result<Settings, ConfigError> {
+        let Self { config, listen, admin_listen } = self;
+        config::load(&Sources { listen: *listen, admin_listen: *admin_listen, ..config.sources() })
     }
 }
 
@@ -104,7 +121,7 @@ impl ConfigArgs {
 ///
 /// # Errors
 /// [`ServeError`], before the first connection is taken.
-pub async fn run(args: &ConfigArgs) -> Result<(), ServeError> {
+pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let settings = Arc::new(args.load()?);
     log::init(&settings.log)?;
     for warning in &settings.warnings {

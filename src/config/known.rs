@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::error::{ConfigError, Refusal};
 use super::file::Entry;
 use super::stores::{STAGING_STORE, TASKS_STORE};
 
@@ -330,10 +329,7 @@ enum Standing {
 }
 
 /// Says what has no effect, one line each. `stores` are the sections that belong to stores.
-///
-/// # Errors
-/// An unknown option in `[glissade]`.
-pub(super) fn review(entries: &[Entry], stores: &[String]) -> Result<Vec<String>, ConfigError> {
+pub(super) fn review(entries: &[Entry], stores: &[String]) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut seen = BTreeSet::new();
     let mut without_effect: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -349,14 +345,16 @@ pub(super) fn review(entries: &[Entry], stores: &[String]) -> Result<Vec<String>
             Standing::WithoutEffect => {
                 without_effect.entry(&entry.section).or_default().push(&entry.key);
             }
-            Standing::Unknown if entry.section == "glissade" => return Err(unknown_of_ours(entry)),
+            Standing::Unknown if entry.section == "glissade" => {
+                warnings.push(format!("{at}: ignored: no such option; [glissade] has {}", ours()));
+            }
             Standing::Unknown => {
                 warnings.push(format!("{at}: ignored: no such option; check its spelling"));
             }
         }
     }
     warnings.extend(summary(&without_effect));
-    Ok(warnings)
+    warnings
 }
 
 fn standing(entry: &Entry, stores: &[String]) -> Standing {
@@ -413,16 +411,10 @@ fn summary(without_effect: &BTreeMap<&str, Vec<&str>>) -> Option<String> {
     Some(format!("accepted without effect in this release: {}", sections.join("; ")))
 }
 
-fn unknown_of_ours(entry: &Entry) -> ConfigError {
+/// The options of `[glissade]`.
+fn ours() -> String {
     let ours = HONOURED.iter().filter(|opt| opt.section == "glissade").map(|opt| opt.key);
-    let remedy = format!("no such option; [glissade] has {}", ours.collect::<Vec<_>>().join(", "));
-    ConfigError::Option(Box::new(Refusal {
-        place: Some(entry.place.clone()),
-        section: entry.section.clone(),
-        key: entry.key.clone(),
-        found: Some(super::error::masked(&entry.value)),
-        remedy,
-    }))
+    ours.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -435,7 +427,7 @@ mod tests {
 
     fn warnings(text: &str) -> Vec<String> {
         let entries = parse(Path::new("t.conf"), text).unwrap();
-        review(&entries, &["fast".to_owned()]).unwrap()
+        review(&entries, &["fast".to_owned()])
     }
 
     #[test]
@@ -482,11 +474,11 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_option_of_ours_is_refused_with_the_known_ones() {
-        let entries = parse(Path::new("t.conf"), "[glissade]\ndurabilty = none").unwrap();
-        let error = review(&entries, &[]).unwrap_err().to_string();
-        assert!(error.starts_with("t.conf:2: [glissade] durabilty = none: "), "{error}");
-        assert!(error.contains("io_uring, durability, engines"), "{error}");
+    fn an_unknown_option_of_ours_is_named_with_the_known_ones() {
+        let all = warnings("[glissade]\ndurabilty = none");
+        assert_eq!(all.len(), 1);
+        assert!(all[0].contains("[glissade] durabilty: ignored"), "{all:?}");
+        assert!(all[0].contains("io_uring, durability, engines"), "{all:?}");
     }
 
     #[test]

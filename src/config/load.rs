@@ -57,7 +57,7 @@ fn embedded(sources: &Sources) -> Result<Settings, ConfigError> {
 
 fn configured(sources: &Sources, options: &Options) -> Result<Settings, ConfigError> {
     let built = stores::build(options)?;
-    let mut warnings = known::review(&options.entries(), &built.sections)?;
+    let mut warnings = known::review(&options.entries(), &built.sections);
     warnings.extend(built.warnings);
     if sources.data_dir.is_some() {
         warnings.push(

@@ -9,6 +9,9 @@ pub mod file;
 mod http;
 mod registry;
 
+#[cfg(test)]
+pub(crate) mod conformance;
+
 use std::fmt;
 use std::fs::File;
 

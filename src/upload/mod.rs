@@ -180,11 +180,26 @@ impl Uploads {
                 return Finished { outcome: Err(error.into()), rest: Rest::unread() };
             }
         };
-        let progress = Progress::new(self.limits.rate_bytes_per_sec_min, self.limits.stall_grace);
-        let cancel = self.active.enter(&prepared.image.id, stream);
-        let body = SocketBody::new(socket, framing, prefix, Arc::clone(&progress));
+        let image = prepared.image.clone();
+        let cancel = self.active.enter(&image.id, stream);
+        let (pouring, progress) = self.pouring(prepared, socket, framing, prefix);
+        let job = self.engines.run(move || pouring.run());
+        let (poured, verdict) = progress::watch(job, &progress, stream).await;
+        self.conclude(poured, verdict, &cancel, &image).await
+    }
+
+    /// Everything that a transfer takes to its engine, and how its pace is watched.
+    fn pouring(
+        &self,
+        prepared: Prepared,
+        socket: Arc<OwnedFd>,
+        framing: Framing,
+        prefix: bytes::Bytes,
+    ) -> (Pouring, Arc<Progress>) {
+        let Limits { rate_bytes_per_sec_min, stall_grace, .. } = self.limits;
+        let (progress, meter) = Progress::new(rate_bytes_per_sec_min, stall_grace);
         let pouring = Pouring {
-            source: body,
+            source: SocketBody::new(socket, framing, prefix, meter),
             draft: prepared.draft,
             store: prepared.store,
             hashing: self.lanes.open(self.limits.algo),
@@ -195,9 +210,7 @@ impl Uploads {
             claim: prepared.claim,
             metrics: self.metrics.clone(),
         };
-        let job = self.engines.run(move || pouring.run());
-        let (poured, verdict) = progress::watch(job, &progress, stream).await;
-        self.conclude(poured, verdict, &cancel, &prepared.image).await
+        (pouring, progress)
     }
 
     /// Turns what the engine answers into the upload's outcome.
@@ -311,3 +324,6 @@ fn virtual_size(image: &Image, size: u64) -> Option<u64> {
     let is_raw = image.disk_format.as_deref() == Some("raw");
     (is_bare && is_raw && size > 0).then_some(size)
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,15 +41,26 @@ fn versions_are_offered() {
         let ids: Vec<&str> =
             versions.as_array().unwrap().iter().map(|v| v["id"].as_str().unwrap()).collect();
         // PR-03: without an image cache, with several stores.
-        assert_eq!(ids[..2], ["v2.17", "v2.15"], "{target}");
-        assert!(ids.contains(&"v2.13") && ids.contains(&"v2.8") && ids.contains(&"v2.0"));
-        assert!(!ids.contains(&"v2.16") && !ids.contains(&"v2.14"), "{ids:?}");
-        assert_eq!(versions[0]["status"], "CURRENT");
+        for (id, is_listed) in [
+            ("v2.18", false),
+            ("v2.16", false),
+            ("v2.14", false),
+            ("v2.17", true),
+            ("v2.15", true),
+            ("v2.13", true),
+            ("v2.8", true),
+            ("v2.0", true),
+        ] {
+            assert_eq!(ids.contains(&id), is_listed, "{id} of {ids:?}");
+        }
+        let current = versions.as_array().unwrap().iter().filter(|v| v["status"] == "CURRENT");
+        assert_eq!(current.map(|v| &v["id"]).collect::<Vec<_>>(), ["v2.17"]);
         assert_eq!(versions[0]["links"][0]["href"], hosted.as_str());
     }
-    for target in ["/v2", "/v2/"] {
-        assert_eq!(server.call("GET", target).status(), 404, "{target}");
-    }
+    let moved = server.call("GET", "/v2");
+    assert_eq!(moved.status(), 302);
+    assert!(moved.head.header("location").unwrap().ends_with("/v2/"));
+    assert_eq!(server.call("GET", "/v2/").status(), 404);
     server.call("GET", "/v2.3/images").assert(200, "images");
 }
 
@@ -301,8 +312,8 @@ fn methods_are_judged() {
         assert!(head.header("allow").unwrap().contains(allow), "{method} {target}");
     }
     server.call("GET", "/v2/nope").assert(404, "The resource could not be found.");
-    let get_with_body = server.conn().call("GET", "/v2/images", &[], b"x");
-    assert_eq!(get_with_body.status(), 400, "PR-06");
+    let target = format!("/v2/images/{image}");
+    assert_eq!(server.conn().call("GET", &target, &[], b"x").status(), 400, "PR-06");
 }
 
 /// What a later release will do says so.
@@ -312,17 +323,14 @@ fn later_routes_are_not_implemented() {
     let image = server.create();
     for (method, target) in [
         ("GET", "/v2/tasks".to_owned()),
-        ("GET", "/v2/cache".to_owned()),
         ("GET", format!("/v2/images/{image}/members")),
         ("GET", format!("/v2/images/{image}/tasks")),
         ("PUT", format!("/v2/images/{image}/tags/x")),
         ("PATCH", format!("/v2/images/{image}")),
         ("POST", format!("/v2/images/{image}/import")),
-        ("GET", "/v2/metadefs/namespaces".to_owned()),
     ] {
         let answer = server.call(method, &target);
-        assert_eq!(answer.status(), 501, "{method} {target}");
-        assert!(answer.text().len() > 100, "a sentence: {}", answer.text());
+        answer.assert(501, "is not served yet by this release");
     }
 }
 

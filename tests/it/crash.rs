@@ -3,11 +3,11 @@
 //! Method: rounds of several uploads and a delete in flight, cut at a pseudo-random moment; then
 //! the server starts again on the same data. Every image has to be `queued` without a file or
 //! `active` with exactly its bytes, what was acknowledged has to be there, and the stores hold
-//! nothing else. The moments are drawn over the whole life of an upload and, in every second
-//! round, close to its end, where sync, link and commit follow each other.
+//! nothing else. The moments are drawn over the whole life of an upload and, in two rounds of
+//! three, close to its end, where sync, link and commit follow each other.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::common::{
@@ -28,7 +28,8 @@ fn rounds(io_uring: &str, count: u64, seed: u64) {
     let mut doomed = None;
     for round in 0..count {
         let plans: Vec<Plan> = (0..UPLOADS).map(|_| Plan::draw(&server, &mut random)).collect();
-        let acknowledged = cut(&mut server, &plans, doomed.as_deref(), round, &mut random);
+        let moment = Moment::draw(round, &mut random);
+        let acknowledged = cut(&mut server, &plans, doomed.as_deref(), &moment);
         server.start_again();
         let bodies = plans.iter().map(|plan| (plan.image.as_str(), plan.body)).collect();
         doomed = check(&server, &bodies, &acknowledged, doomed.as_deref(), &mut tally);
@@ -77,7 +78,7 @@ impl Plan {
     }
 
     /// Whether the server answered 204 before it was killed.
-    fn run(&self, mut conn: Conn, is_sent: &AtomicBool) -> bool {
+    fn run(&self, mut conn: Conn, reached: &AtomicU64) -> bool {
         let upload = Upload::new(&self.image, self.body).framing(self.framing);
         let mut socket = conn.sender();
         let pause = self.pause;
@@ -85,53 +86,69 @@ impl Plan {
             std::thread::sleep(pause);
             std::io::Write::write_all(&mut socket, bytes)
         });
-        is_sent.fetch_or(sent.is_ok(), Ordering::Relaxed);
-        conn.response().is_ok_and(|answer| answer.status() == 204)
+        if sent.is_ok() {
+            reached.fetch_max(SENT, Ordering::Relaxed);
+        }
+        let is_stored = conn.response().is_ok_and(|answer| answer.status() == 204);
+        if is_stored {
+            reached.fetch_max(STORED, Ordering::Relaxed);
+        }
+        is_stored
+    }
+}
+
+/// How far the first upload of a round has come.
+const BEGUN: u64 = 0;
+const SENT: u64 = 1;
+const STORED: u64 = 2;
+
+/// When the server is killed: so long after one upload has come so far.
+struct Moment {
+    after: u64,
+    delay: Duration,
+}
+
+impl Moment {
+    fn draw(round: u64, random: &mut Random) -> Self {
+        let (after, micros) =
+            [(BEGUN, 60_000), (SENT, 20_000), (STORED, 8_000)][(round % 3) as usize];
+        Self { after, delay: Duration::from_micros(random.below(micros)) }
+    }
+
+    fn wait(&self, reached: &AtomicU64) {
+        let patience = Instant::now() + Duration::from_secs(5);
+        while reached.load(Ordering::Relaxed) < self.after && Instant::now() < patience {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        std::thread::sleep(self.delay);
     }
 }
 
 /// Runs the plans and a delete, kills the server, and names what had been acknowledged.
-fn cut(
-    server: &mut Server,
-    plans: &[Plan],
-    doomed: Option<&str>,
-    round: u64,
-    random: &mut Random,
-) -> Vec<String> {
-    let is_sent = AtomicBool::new(false);
-    let early = Duration::from_micros(random.below(60_000));
-    let late = Duration::from_micros(random.below(20_000));
+fn cut(server: &mut Server, plans: &[Plan], doomed: Option<&str>, moment: &Moment) -> Vec<String> {
     let conns: Vec<Conn> = plans.iter().map(|_| server.conn()).collect();
-    let mut deleter = server.conn();
+    let deleter = server.conn();
+    let reached = &AtomicU64::new(BEGUN);
     std::thread::scope(|scope| {
-        let is_sent = &is_sent;
-        let runs: Vec<_> = plans
-            .iter()
-            .zip(conns)
-            .map(|(plan, conn)| scope.spawn(move || plan.run(conn, is_sent)))
-            .collect();
+        let pairs = plans.iter().zip(conns);
+        let runs: Vec<_> =
+            pairs.map(|(plan, conn)| scope.spawn(move || plan.run(conn, reached))).collect();
         if let Some(image) = doomed {
-            let request = format!("DELETE /v2/images/{image} HTTP/1.1\r\nHost: test\r\n\r\n");
-            let delay = early / 2;
-            scope.spawn(move || {
-                std::thread::sleep(delay);
-                let _ = deleter.send(request.as_bytes());
-            });
+            let pause = moment.delay / 4;
+            scope.spawn(move || delete(image, deleter, pause));
         }
-        if round.is_multiple_of(2) {
-            std::thread::sleep(early);
-        } else {
-            let sent = || is_sent.load(Ordering::Relaxed).then_some(());
-            poll(Duration::from_secs(5), sent);
-            std::thread::sleep(late);
-        }
+        moment.wait(reached);
         server.kill9();
-        let done = plans
-            .iter()
-            .zip(runs)
-            .filter_map(|(plan, run)| run.join().unwrap().then(|| plan.image.clone()));
-        done.collect()
+        let ended = plans.iter().zip(runs);
+        ended.filter_map(|(plan, run)| run.join().unwrap().then(|| plan.image.clone())).collect()
     })
+}
+
+/// Deletes an image after a pause, whatever comes of it.
+fn delete(image: &str, mut conn: Conn, pause: Duration) {
+    std::thread::sleep(pause);
+    let request = format!("DELETE /v2/images/{image} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let _ = conn.send(request.as_bytes()).and_then(|()| conn.response());
 }
 
 /// Judges what a restart found. Gives an active image for the next round to delete.

@@ -69,11 +69,8 @@ fn one_too_large(server: &Server, mount: &Mount, framing: Framing, slack: u64) {
 /// The space is taken by someone else: refused while it is, taken once it is free again.
 fn filled_by_others(server: &Server, mount: &Mount) {
     let filler = mount.path().join("filler");
-    let size = mount.free_bytes() - 2 * MIB;
-    let mut out = fs::File::create(&filler).unwrap();
-    let wrote = std::io::copy(&mut std::io::Read::take(std::io::repeat(7), size), &mut out);
-    wrote.unwrap();
-    out.sync_all().unwrap();
+    let filling = vec![7; (mount.free_bytes() - 2 * MIB) as usize];
+    fs::write(&filler, filling).unwrap();
     for framing in [Framing::Length, Framing::Chunked(10_000)] {
         let image = server.create();
         let body = Body::new(3, 8 * MIB);

@@ -123,13 +123,13 @@ fn missing_pieces_are_refused_by_name() {
     fs::write(&occupied, b"a file").unwrap();
     let below = occupied.join("store").display().to_string();
     let setup = setup.set("fast", "filesystem_store_datadir", &below);
-    assert_refused(serve(&setup, &LOOPBACK), &["fast", "filesystem_store_datadir", &below]);
+    assert_refused(serve(&setup, &LOOPBACK), &["store fast", &below]);
 }
 
 /// A line that is neither a section nor a key names file and line.
 #[test]
 fn a_broken_file_is_refused_by_line() {
-    for (text, line) in [("[DEFAULT]\nno sign\n", "2"), ("key = 1\n[broken\n", "2")] {
+    for (text, line) in [("[DEFAULT]\nno sign\n", "2"), ("key = 1\n[DEFAULT]\n", "1")] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("broken.conf");
         fs::write(&path, text).unwrap();
@@ -164,9 +164,10 @@ fn a_taken_port_is_refused() {
 #[test]
 fn unknown_keys_warn_once() {
     let setup = Setup::new().log_may_complain();
-    let setup = setup.set("DEFAULT", "frobnicate", "1").set("glissade", "sped", "fast");
+    let setup = setup.set("DEFAULT", "frobnicate", "1").set("cinder", "sped", "fast");
+    let setup = setup.set("glissade", "durabilty", "none");
     let server = setup.start();
-    for key in ["frobnicate", "sped"] {
+    for key in ["frobnicate", "cinder", "durabilty"] {
         let lines = log_lines(&server.log(), &[key]);
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains("WARN") && lines[0].contains("glance-api.conf"), "{lines:?}");
@@ -269,7 +270,7 @@ fn the_database_is_made_and_named() {
     let setup = Setup::new();
     let config = setup.write().display().to_string();
     let db = |verb| {
-        let mut command = glissade(&["db", verb, "--config-file", &config]);
+        let mut command = glissade(&["db", "--config-file", &config, verb]);
         command.current_dir(setup.root());
         let output = run(command);
         assert!(output.status.success(), "db {verb}: {output:?}");

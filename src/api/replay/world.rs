@@ -244,6 +244,7 @@ impl Repo for Records {
         self.deleted.lock().unwrap().insert(id.clone());
         if delayed {
             self.delayed.lock().unwrap().insert(id.clone());
+            return Ok(Vec::new());
         }
         Ok(image.locations)
     }

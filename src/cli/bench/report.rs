@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::ByteSize;
 use super::client::Span;
+use super::control::Kind;
 use super::usage::CpuSpent;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -288,10 +289,12 @@ impl fmt::Display for Report {
             cells(f, label, &row.collect::<Vec<_>>())?;
         }
         writeln!(f)?;
+        let ours = self.subjects.first().map_or("", |subject| subject.name);
         for Ratio { control, throughput, cpu } in &self.ratios {
-            writeln!(f, "glissade / {control}: throughput {throughput:.2}, CPU {cpu:.2}")?;
+            writeln!(f, "{ours} / {control}: throughput {throughput:.2}, CPU {cpu:.2}")?;
         }
-        f.write_str(LEGEND)
+        let has_controls = self.ratios.iter().any(|ratio| ratio.control == Kind::Serial.name());
+        if has_controls { f.write_str(LEGEND) } else { Ok(()) }
     }
 }
 

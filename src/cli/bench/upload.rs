@@ -38,12 +38,24 @@ pub struct UploadBench {
     /// The server's option of that name
     #[arg(long, default_value = "full", value_parser = ["full", "none"])]
     pub durability: String,
+    /// Beside whom the server is measured: the two controls, or itself without io_uring
+    #[arg(long, value_enum, default_value_t = Against::Controls)]
+    pub against: Against,
     /// Rounds; the report has their medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=BENCH_ROUNDS_MAX))]
     pub rounds: u32,
     /// Print the report as JSON, with every round
     #[arg(long)]
     pub json: bool,
+}
+
+/// Beside whom the server is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Against {
+    /// The serial loop, and receiving and writing without hashing
+    Controls,
+    /// The same server on the threads engine
+    Engines,
 }
 
 impl UploadBench {
@@ -75,31 +87,46 @@ impl UploadBench {
         ByteSize(self.size.0.saturating_add(ahead).saturating_mul(u64::from(self.streams)))
     }
 
-    /// Ours first, then the controls.
+    /// Ours first, then those it is measured beside.
     fn start(&self, dir: &Path) -> Result<Vec<Subject>, BenchError> {
-        let serial = start_control(Kind::Serial, dir)?;
-        let plain = start_control(Kind::Plain, dir)?;
-        Ok(vec![self.start_server(dir)?, serial, plain])
+        match self.against {
+            Against::Controls => {
+                let serial = start_control(Kind::Serial, dir)?;
+                let plain = start_control(Kind::Plain, dir)?;
+                Ok(vec![self.start_server("glissade", &self.io_uring, dir)?, serial, plain])
+            }
+            Against::Engines => {
+                let threads = self.start_server("threads", "off", dir)?;
+                Ok(vec![self.start_server("ring", "required", dir)?, threads])
+            }
+        }
     }
 
-    fn start_server(&self, dir: &Path) -> Result<Subject, BenchError> {
+    fn start_server(
+        &self,
+        name: &'static str,
+        io_uring: &str,
+        dir: &Path,
+    ) -> Result<Subject, BenchError> {
+        let dir = &dir.join(name);
+        fs::create_dir(dir).map_err(BenchError::io("making a server's directory"))?;
         let conf = dir.join("glissade.conf");
-        fs::write(&conf, self.configuration(dir))
+        fs::write(&conf, self.configuration(io_uring, dir))
             .map_err(BenchError::io("writing glissade.conf"))?;
         let server = Server::start(&Launch {
-            name: "glissade",
+            name,
             arguments: &["serve", "--config-file", &conf.to_string_lossy()],
             announces: &[SERVING, ADMIN],
             dir,
         })?;
         let framing = if self.chunked { Framing::Chunked } else { Framing::Length };
-        Ok(Subject { name: "glissade", server, framing, hashes: true, rounds: Vec::new() })
+        Ok(Subject { name, server, framing, hashes: true, rounds: Vec::new() })
     }
 
     /// What an operator would write for one file store, with everything in `dir`.
-    fn configuration(&self, dir: &Path) -> String {
+    fn configuration(&self, io_uring: &str, dir: &Path) -> String {
         let dir = dir.to_string_lossy().replace('$', "$$");
-        let Self { io_uring, durability, .. } = self;
+        let durability = &self.durability;
         format!(
             "[DEFAULT]\n\
              bind_host = 127.0.0.1\n\
@@ -246,8 +273,8 @@ mod tests {
 
     #[test]
     fn the_configuration_names_the_options_and_escapes_the_directory() {
-        let conf = parse("--io-uring off --durability none").unwrap();
-        let conf = conf.configuration(Path::new("/mnt/a$b"));
+        let conf = parse("--durability none").unwrap();
+        let conf = conf.configuration("off", Path::new("/mnt/a$b"));
         assert!(conf.contains("\nio_uring = off\ndurability = none\n"), "{conf}");
         assert!(conf.contains("\nconnection = sqlite:////mnt/a$$b/glissade.sqlite\n"), "{conf}");
     }

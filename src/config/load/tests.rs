@@ -496,8 +496,10 @@ fn an_arena_holds_at_least_one_upload() {
 }
 
 #[test]
-fn a_typing_error_in_our_own_section_is_refused() {
-    refused_with("[glissade]\nengine = 2", &["1.conf:2", "engine = 2", "engines, hash_workers"]);
+fn a_typing_error_in_our_own_section_is_named_with_the_known_options() {
+    let settings = accepted("[glissade]\nengine = 2");
+    assert!(has_warning(&settings, "[glissade] engine: ignored"));
+    assert!(has_warning(&settings, "engines, hash_workers"));
 }
 
 #[test]

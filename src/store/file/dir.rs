@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
@@ -25,7 +25,7 @@ pub(super) struct Dir {
     /// Why nothing can be written here.
     pub(super) refusal: Option<String>,
     /// O_TMPFILE works; otherwise drafts have a hidden name.
-    has_unnamed: bool,
+    pub(super) has_unnamed: bool,
     /// O_DIRECT works with page alignment.
     pub(super) is_direct: bool,
     /// fallocate(2) is worth calling.
@@ -40,9 +40,9 @@ pub(super) struct Fresh {
     pub(super) name: Option<String>,
 }
 
-/// The hidden name of a draft on file systems without unnamed files.
-pub(super) fn draft_name(id: &ImageId) -> String {
-    format!(".glissade-{id}.part")
+/// What the hidden names of an image's drafts begin with, on file systems without unnamed files.
+pub(super) fn draft_prefix(id: &ImageId) -> String {
+    format!(".glissade-{id}.")
 }
 
 impl Dir {
@@ -113,14 +113,25 @@ impl Dir {
             let file = fs::openat(&self.fd, ".", flags | OFlags::TMPFILE, mode)?;
             return Ok(Fresh { file, name: None });
         }
-        let name = draft_name(id);
-        // The record is claimed by us alone, so a file of this name is what a crash left.
-        match fs::unlinkat(&self.fd, &name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
-        }
+        // No two drafts share a name, so that none can publish another's bytes.
+        let name = format!("{}{}", draft_prefix(id), uuid::Uuid::new_v4());
         let file = fs::openat(&self.fd, &name, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
         Ok(Fresh { file, name: Some(name) })
+    }
+
+    /// Removes what a crash left of an image: its object, and drafts with hidden names.
+    pub(super) fn discard_orphans(&self, id: &ImageId) -> io::Result<bool> {
+        let mut found = remove_if_there(&self.path.join(id.as_str()))?;
+        if !self.has_unnamed {
+            let prefix = draft_prefix(id);
+            for entry in std::fs::read_dir(&self.path)? {
+                let entry = entry?;
+                if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
+                    found |= remove_if_there(&entry.path())?;
+                }
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, StoreError> {
@@ -144,9 +155,17 @@ fn direct_align(file: &OwnedFd) -> Option<u32> {
     fits.then_some(align)
 }
 
-/// Path by which an open file can be linked; see linkat(2) on `/proc/self/fd`.
+/// Gives an unnamed file a name; see open(2) on O_TMPFILE.
 pub(super) fn link_unnamed(file: &OwnedFd, dir: &OwnedFd, name: &str) -> Result<(), Errno> {
     use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rustix::fs::{self, AtFlags, OFlags};
 
-use super::{Target, durable};
+use super::Target;
+use super::durable::{Publication, Waiting};
 use crate::buffer::Frozen;
 use crate::image::{Location, LocationStatus};
 use crate::limits::{ALLOCATE_AHEAD_BYTES, SLOT_ALIGN_BYTES, WRITES_IN_FLIGHT_MAX};
@@ -138,8 +139,12 @@ impl Draft for FileDraft {
         self.settle(0).await?;
         let (file, target, len) = (Arc::clone(&self.file), Arc::clone(&self.target), self.len);
         let hidden_name = self.hidden_name.clone();
-        let publish = move || durable::publish(&file, hidden_name.as_deref(), &target, len);
-        match ring::offload(publish).await {
+        let publication = Arc::new(Publication::default());
+        let waiting = Waiting::new(&publication, &target);
+        let publish = move || publication.run(&file, hidden_name.as_deref(), &target, len);
+        let published = ring::offload(publish).await;
+        waiting.end();
+        match published {
             Ok(()) => {
                 self.hidden_name = None;
                 Ok(self.location())

@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::fs::{self, AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
@@ -16,8 +17,78 @@ use super::Target;
 use super::dir::{Dir, link_unnamed};
 use crate::config::Durability;
 
+/// A file on its way to its final name, which whoever waits for it may abandon.
+///
+/// Publishing runs where nobody can stop it. The two sides leave word for each other, and whoever
+/// comes second knows what the first has done: a name that nobody waits for any more is removed.
+#[derive(Debug, Default)]
+pub(super) struct Publication(AtomicU8);
+
+// 0 while neither side has spoken.
+const PUBLISHED: u8 = 1;
+const ABANDONED: u8 = 2;
+
+impl Publication {
+    /// Publishes, and takes the name back if it was abandoned meanwhile.
+    pub(super) fn run(
+        &self,
+        file: &Arc<OwnedFd>,
+        hidden_name: Option<&str>,
+        target: &Target,
+        len: u64,
+    ) -> io::Result<()> {
+        publish(file, hidden_name, target, len)?;
+        if self.0.swap(PUBLISHED, Ordering::AcqRel) == ABANDONED {
+            remove(target);
+        }
+        Ok(())
+    }
+
+    /// Nobody waits any more: takes the name back if it is there already.
+    pub(super) fn abandon(&self, target: &Target) {
+        if self.0.swap(ABANDONED, Ordering::AcqRel) == PUBLISHED {
+            remove(target);
+        }
+    }
+}
+
+/// Ends the wait for a publication; unless it is told that the name is known, the name goes.
+pub(super) struct Waiting {
+    publication: Arc<Publication>,
+    target: Arc<Target>,
+    is_known: bool,
+}
+
+impl Waiting {
+    pub(super) fn new(publication: &Arc<Publication>, target: &Arc<Target>) -> Self {
+        let (publication, target) = (Arc::clone(publication), Arc::clone(target));
+        Self { publication, target, is_known: false }
+    }
+
+    /// The caller has the answer and is responsible for the name.
+    pub(super) fn end(mut self) {
+        self.is_known = true;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.is_known {
+            self.publication.abandon(&self.target);
+        }
+    }
+}
+
+fn remove(target: &Target) {
+    let name = target.id.as_str();
+    if let Err(error) = fs::unlinkat(&target.dir.fd, name, AtFlags::empty()) {
+        let dir = target.dir.path.display();
+        tracing::error!(%error, %dir, name, "an abandoned file stays; remove it");
+    }
+}
+
 /// Gives a written file its final name. `hidden_name` is its present one, if it has any.
-pub(super) fn publish(
+fn publish(
     file: &Arc<OwnedFd>,
     hidden_name: Option<&str>,
     target: &Target,

@@ -199,8 +199,9 @@ impl Store for FileStore {
         off_runtime(move || {
             let mut found = false;
             for dir in dirs {
-                found |= remove_if_there(&dir.path.join(id.as_str()))?;
-                found |= remove_if_there(&dir.path.join(dir::draft_name(&id)))?;
+                let context = || format!("clearing {} of image {id}", dir.path.display());
+                found |=
+                    dir.discard_orphans(&id).map_err(|error| StoreError::io(context(), error))?;
             }
             Ok(found)
         })
@@ -230,14 +231,6 @@ where
 {
     let gone = |_| StoreError::new(StoreErrorKind::Unavailable, "the server is shutting down");
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(gone(error)))
-}
-
-fn remove_if_there(path: &Path) -> Result<bool, StoreError> {
-    match std::fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(StoreError::io(format!("removing {}", path.display()), error)),
-    }
 }
 
 /// The path of a `file://` or, from old clouds, `filesystem://` URL; taken literally, as Glance

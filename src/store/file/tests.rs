@@ -1,1 +1,163 @@
-//! Stub.
+//! The file store against the contract, on both engines and every kind of directory.
+
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::buffer::Arena;
+use crate::config::IoUring;
+use crate::limits::{KIB, MIB, SLOT_BYTES};
+use crate::ring::Engines;
+use crate::store::conformance::{Bench, bytes, run_all};
+
+fn options(dirs: &[(&Path, i64)]) -> Options {
+    let datadirs = dirs
+        .iter()
+        .map(|(path, priority)| DataDir { path: path.to_path_buf(), priority: *priority })
+        .collect();
+    Options {
+        datadirs,
+        file_perm: None,
+        chunk_size_bytes: 64 * KIB as u64,
+        thin_provisioning: false,
+        metadata_file: None,
+    }
+}
+
+const DIRECT: Policy = Policy { durability: Durability::Full, direct_io: true };
+const BUFFERED: Policy = Policy { durability: Durability::None, direct_io: false };
+
+fn open(options: Options, policy: Policy) -> FileStore {
+    FileStore::open("fast", options, policy, true).unwrap()
+}
+
+fn arena() -> Arena {
+    Arena::new(32 * MIB, 4).unwrap()
+}
+
+/// Puts data through the threads engine.
+async fn put(store: &FileStore, data: Vec<u8>, hint: SizeHint) -> Result<Location, StoreError> {
+    let (mut draft, share) = (store.begin(&ImageId::random(), hint).await?, arena().share(4));
+    let job = move || async move {
+        for piece in data.chunks(SLOT_BYTES) {
+            let mut slot = share.take().await;
+            slot.as_mut_slice()[..piece.len()].copy_from_slice(piece);
+            draft.write(slot.freeze(piece.len())).await?;
+        }
+        draft.seal().await
+    };
+    Engines::threads("a test").run(job).await.unwrap()
+}
+
+fn path(location: &Location) -> &Path {
+    Path::new(location.url.strip_prefix("file://").unwrap())
+}
+
+#[tokio::test]
+async fn keeps_the_contract_on_every_engine_and_file_system() {
+    let arena = arena();
+    let ring = Engines::start(IoUring::Required, 1, &arena).unwrap();
+    let threads = Engines::threads("a test");
+    for parent in [std::env::temp_dir(), "/dev/shm".into()] {
+        for policy in [DIRECT, BUFFERED] {
+            for engines in [&ring, &threads] {
+                let dir = TempDir::new_in(&parent).unwrap();
+                let store = open(options(&[(dir.path(), 0)]), policy);
+                run_all(Bench { store: &store, engines, arena: &arena }).await;
+                assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn fs_06_thin_files_have_holes_and_the_same_bytes() {
+    let dir = TempDir::new().unwrap();
+    let mut options = options(&[(dir.path(), 0)]);
+    options.thin_provisioning = true;
+    let store = open(options, DIRECT);
+    let mut data = bytes(MIB);
+    data.extend(vec![0; 8 * MIB]);
+    data.extend(bytes(100));
+    data.extend(vec![0; 3 * MIB]);
+    let location = put(&store, data.clone(), SizeHint::Unknown).await.unwrap();
+    let stat = path(&location).metadata().unwrap();
+    assert!(std::fs::read(path(&location)).unwrap() == data);
+    assert!(stat.blocks() * 512 < 4 * MIB as u64, "{} bytes on disk", stat.blocks() * 512);
+}
+
+#[tokio::test]
+async fn fs_02_the_highest_priority_with_room_is_filled() {
+    let (low, high) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(options(&[(low.path(), 1), (high.path(), 9)]), BUFFERED);
+    let location = put(&store, bytes(10), SizeHint::Known(10)).await.unwrap();
+    assert!(path(&location).starts_with(high.path()));
+    let refused = put(&store, Vec::new(), SizeHint::Known(u64::MAX / 2)).await.unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::NoSpace);
+}
+
+#[tokio::test]
+async fn fs_05_the_mode_is_set_on_the_file_and_lets_into_the_directory() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("images");
+    let mut options = options(&[(&dir, 0)]);
+    options.file_perm = Some(0o644);
+    let store = open(options, DIRECT);
+    let location = put(&store, bytes(10), SizeHint::Known(10)).await.unwrap();
+    assert_eq!(path(&location).metadata().unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!(dir.metadata().unwrap().permissions().mode() & 0o111, 0o111);
+}
+
+#[tokio::test]
+async fn fs_01_metadata_names_the_store_and_the_mount() {
+    let dir = TempDir::new().unwrap();
+    let mounts = dir.path().join("mounts.json");
+    let here = dir.path().display();
+    std::fs::write(&mounts, format!(r#"[{{"id": "m1", "mountpoint": "{here}"}}]"#)).unwrap();
+    let mut options = options(&[(&dir.path().join("images"), 0)]);
+    options.metadata_file = Some(mounts);
+    let store = open(options.clone(), BUFFERED);
+    let location = put(&store, bytes(1), SizeHint::Unknown).await.unwrap();
+    assert_eq!(location.store_id(), Some("fast"));
+    assert_eq!(location.metadata["mountpoint"], here.to_string());
+    let unnamed = FileStore::open("file", options, BUFFERED, false).unwrap();
+    let location = put(&unnamed, bytes(1), SizeHint::Unknown).await.unwrap();
+    assert_eq!(location.store_id(), None);
+}
+
+#[tokio::test]
+async fn a_draft_with_a_hidden_name_is_sealed_or_gone() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(options(&[(dir.path(), 0)]), BUFFERED);
+    let Some(only) = store.dirs.first_mut() else { panic!("one directory") };
+    Arc::get_mut(only).unwrap().has_unnamed = false;
+    let arena = arena();
+    let threads = Engines::threads("a test");
+    run_all(Bench { store: &store, engines: &threads, arena: &arena }).await;
+    let id = ImageId::random();
+    let draft = store.begin(&id, SizeHint::Unknown).await.unwrap();
+    let names = || std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let prefix = dir::draft_prefix(&id);
+    assert!(names().all(|name| name.to_str().unwrap().starts_with(&prefix)));
+    assert_eq!(names().count(), 1);
+    // What a crash leaves has the name, and goes by it: nobody drops this draft.
+    let _crashed = std::mem::ManuallyDrop::new(draft);
+    assert!(store.discard_orphan(&id).await.unwrap());
+    assert_eq!(names().count(), 0);
+}
+
+#[tokio::test]
+async fn old_and_odd_urls() {
+    let dir = TempDir::new().unwrap();
+    let store = open(options(&[(dir.path(), 0)]), BUFFERED);
+    let location = put(&store, bytes(3), SizeHint::Unknown).await.unwrap();
+    let old = location.url.replace("file://", "filesystem://");
+    let Source::File(_, size) = store.open(&Location::new(old, None)).await.unwrap();
+    assert_eq!(size, 3);
+    let odd = store.open(&Location::new("file://host/path".into(), None)).await.unwrap_err();
+    assert_eq!(odd.kind(), StoreErrorKind::BadLocation);
+}

@@ -17,7 +17,7 @@ use crate::buffer::{Frozen, Share, Slot};
 use crate::limits::{SLOT_ALIGN_BYTES, SLOT_BYTES};
 use crate::ring::{self, Wait};
 
-use super::progress::Progress;
+use super::progress::Meter;
 
 pub use chunked::{ChunkedDecoder, Malformed};
 
@@ -77,7 +77,7 @@ pub(super) struct SocketBody {
     prefix: Bytes,
     state: State,
     received: u64,
-    progress: Arc<Progress>,
+    meter: Meter,
 }
 
 #[derive(Debug)]
@@ -95,12 +95,7 @@ enum State {
 
 impl SocketBody {
     /// The body that starts with `prefix` and goes on in `socket`, which must be in blocking mode.
-    pub(super) fn new(
-        socket: Arc<OwnedFd>,
-        framing: Framing,
-        prefix: Bytes,
-        progress: Arc<Progress>,
-    ) -> Self {
+    pub(super) fn new(socket: Arc<OwnedFd>, framing: Framing, prefix: Bytes, meter: Meter) -> Self {
         let state = match framing {
             Framing::Length(len) => State::Length(len),
             Framing::Chunked => State::Chunked {
@@ -109,7 +104,7 @@ impl SocketBody {
                 leftover: Bytes::new(),
             },
         };
-        Self { socket, prefix, state, received: 0, progress }
+        Self { socket, prefix, state, received: 0, meter }
     }
 
     /// The size that the framing announces.
@@ -198,9 +193,12 @@ impl SocketBody {
         len: usize,
         wait: Wait,
     ) -> Result<(usize, Slot), SourceError> {
-        self.progress.arm(len);
+        self.meter.arm(match wait {
+            Wait::Full => len,
+            Wait::Some => 0,
+        });
         let (received, slot) = ring::recv(&self.socket, slot, at, len, wait).await;
-        self.progress.disarm();
+        self.meter.disarm(*received.as_ref().unwrap_or(&0));
         match received {
             Ok(received @ 1..) => Ok((received, slot)),
             ended => Err(self.gone(ended, at)),

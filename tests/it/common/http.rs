@@ -190,7 +190,13 @@ impl Conn {
     fn read_more(&mut self) -> io::Result<()> {
         let held = self.unread.len();
         self.unread.resize(held + 256 * 1024, 0);
-        let read = self.stream.read(&mut self.unread[held..]);
+        let read = loop {
+            match self.stream.read(&mut self.unread[held..]) {
+                // A receive with a time-out is not taken up again after a signal.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
         self.unread.truncate(held + *read.as_ref().unwrap_or(&0));
         match read? {
             0 => Err(ErrorKind::UnexpectedEof.into()),

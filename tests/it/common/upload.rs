@@ -63,6 +63,10 @@ impl Upload {
         self
     }
 
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
     /// Request line and header fields, with the empty line.
     pub(crate) fn head(&self) -> String {
         let framing = match self.framing {

@@ -1,0 +1,207 @@
+//! Whatever future is dropped, at whatever poll: no slot, no file, no claim stays behind.
+
+#![allow(clippy::unwrap_used)]
+
+use std::future::Future;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::{self, IoUring, Sources};
+use crate::limits::{MIB, SLOTS_WARM};
+use crate::meta::SqliteRepo;
+use crate::ring::EngineKind;
+
+/// A data plane on a directory of its own.
+struct World {
+    dir: TempDir,
+    uploads: Arc<Uploads>,
+    stores: Arc<Registry>,
+}
+
+impl World {
+    async fn new(mode: IoUring) -> Self {
+        let dir = TempDir::new().unwrap();
+        let sources = Sources { data_dir: Some(dir.path().into()), ..Sources::default() };
+        let settings = config::load(&sources).unwrap();
+        let repo = SqliteRepo::open(&settings.database, config::Durability::None).await.unwrap();
+        let repo: Arc<dyn Repo> = Arc::new(repo);
+        let stores = Arc::new(Registry::open(&settings).unwrap());
+        let (janitor, handle) = Janitor::new(repo.clone(), stores.clone());
+        tokio::spawn(janitor.run());
+        let arena = Arena::new(64 * MIB, SLOTS_WARM).unwrap();
+        let engines = Engines::start(mode, 1, &arena).unwrap();
+        let lanes = Lanes::start(2).unwrap();
+        let uploads = Uploads::new(&settings, repo, engines, arena, lanes, Metrics::new(), handle);
+        Self { dir, uploads: Arc::new(uploads), stores }
+    }
+
+    async fn queued(&self) -> ImageId {
+        let mut image = Image::queued(ImageId::random());
+        image.disk_format = Some("raw".into());
+        image.container_format = Some("bare".into());
+        self.uploads.repo.create(&image).await.unwrap();
+        image.id
+    }
+
+    /// The whole of an upload as the API runs it, as one future.
+    async fn upload(&self, id: &ImageId, data: &[u8]) -> Result<Image, UploadError> {
+        let request = Request {
+            image_id: id.clone(),
+            store_id: None,
+            hint: SizeHint::Known(data.len() as u64),
+        };
+        let prepared = self.uploads.prepare(&self.stores, request).await?;
+        let stream = fed(data.to_vec());
+        let framing = Framing::Length(data.len() as u64);
+        self.uploads.receive(prepared, &stream, framing, bytes::Bytes::new()).await.outcome
+    }
+
+    /// Uploads again. A claim that was dropped while the database worked may become visible after
+    /// `settles` has looked, and is restored at once: only then is a second try due.
+    async fn retry(&self, id: &ImageId, data: &[u8]) {
+        for _ in 0..100 {
+            match self.upload(id, data).await {
+                Err(UploadError::WrongState { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                outcome => return assert_eq!(outcome.unwrap().size, Some(data.len() as u64)),
+            }
+        }
+        panic!("the image stays {}", self.uploads.repo.get(id).await.unwrap().status);
+    }
+
+    fn files(&self) -> usize {
+        std::fs::read_dir(self.images()).unwrap().count()
+    }
+
+    fn images(&self) -> std::path::PathBuf {
+        Path::new(self.dir.path()).join("images")
+    }
+
+    /// Waits until a dropped upload has come to one of its two ends and says which: `queued` with
+    /// nothing left, or truly `active`, when the drop came after the commit had been sent.
+    async fn settles(&self, id: &ImageId, data: &[u8]) -> Status {
+        let mut image = self.uploads.repo.get(id).await.unwrap();
+        for _ in 0..500 {
+            let is_idle = self.uploads.arena.figures().in_use == 0;
+            match image.status {
+                Status::Queued if is_idle && self.files() == 0 => break,
+                Status::Active if is_idle => {
+                    assert!(std::fs::read(self.object(id)).unwrap() == data);
+                    break;
+                }
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+            image = self.uploads.repo.get(id).await.unwrap();
+        }
+        let slots = self.uploads.arena.figures();
+        let ended = (image.status, self.files(), slots.in_use);
+        assert!(matches!(ended, (Status::Queued, 0, 0) | (Status::Active, 1, 0)), "{ended:?}");
+        assert_eq!(image.properties.get(crate::meta::CLAIM_PROPERTY), None);
+        image.status
+    }
+
+    fn object(&self, id: &ImageId) -> std::path::PathBuf {
+        self.images().join(id.as_str())
+    }
+}
+
+/// The far end of a connection into which a thread writes `data`, slowly enough for many polls.
+fn fed(data: Vec<u8>) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut near = TcpStream::connect(address).unwrap();
+        for piece in data.chunks(MIB / 2) {
+            if near.write_all(piece).is_err() {
+                return; // the upload was dropped
+            }
+        }
+    });
+    listener.accept().unwrap().0
+}
+
+/// Polls a future at most `polls` times; `None` when that was not enough.
+struct FirstPolls<F> {
+    inner: Pin<Box<F>>,
+    left: usize,
+}
+
+impl<F: Future> Future for FirstPolls<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        let polled = self.inner.as_mut().poll(cx).map(Some);
+        if polled.is_pending() && self.left == 0 { Poll::Ready(None) } else { polled }
+    }
+}
+
+fn first_polls<F: Future>(future: F, left: usize) -> FirstPolls<F> {
+    FirstPolls { inner: Box::pin(future), left }
+}
+
+async fn dropped_at_every_poll(mode: IoUring) {
+    let world = World::new(mode).await;
+    let data = crate::store::conformance::bytes(3 * MIB + 77);
+    for polls in 0.. {
+        let id = world.queued().await;
+        let ended = first_polls(world.upload(&id, &data), polls).await;
+        if let Some(outcome) = ended {
+            assert_eq!(outcome.unwrap().size, Some(data.len() as u64));
+            assert!(polls > 4, "an upload takes more than {polls} polls");
+            return;
+        }
+        if world.settles(&id, &data).await == Status::Queued {
+            // A retry finds everything as if nothing had been.
+            world.retry(&id, &data).await;
+        }
+        std::fs::remove_file(world.object(&id)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_dropped_at_any_poll_leaves_nothing_on_the_ring() {
+    dropped_at_every_poll(IoUring::Required).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_dropped_at_any_poll_leaves_nothing_on_threads() {
+    dropped_at_every_poll(IoUring::Off).await;
+}
+
+/// The story on the engine is dropped only when an engine goes down; it must clean up all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_dropped_on_its_engine_leaves_nothing() {
+    let world = World::new(IoUring::Required).await;
+    assert_eq!(world.uploads.engines.kind(), EngineKind::Ring);
+    let data = crate::store::conformance::bytes(3 * MIB + 77);
+    for polls in 0.. {
+        let id = world.queued().await;
+        let hint = SizeHint::Known(data.len() as u64);
+        let request = Request { image_id: id.clone(), store_id: None, hint };
+        let prepared = world.uploads.prepare(&world.stores, request).await.unwrap();
+        let stream = fed(data.clone());
+        let framing = Framing::Length(data.len() as u64);
+        let socket = Arc::new(OwnedFd::from(stream.try_clone().unwrap()));
+        let (pouring, _) = world.uploads.pouring(prepared, socket, framing, bytes::Bytes::new());
+        let job = move || async move { first_polls(pouring.run(), polls).await.is_some() };
+        let is_finished = world.uploads.engines.run(job).await.unwrap();
+        // The dropped receive still holds its slot; the connection's end completes it.
+        drop(stream);
+        assert_eq!(world.settles(&id, &data).await, Status::Queued);
+        if is_finished {
+            assert!(polls > 4, "a transfer takes more than {polls} polls");
+            return;
+        }
+    }
+}
