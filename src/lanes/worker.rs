@@ -2,7 +2,7 @@
 //!
 //! One queue for all workers: with slices of some 50 microseconds its lock is no cost, and a
 //! worker without work finds any stream there, so that nothing has to be stolen from another. How
-//! many workers should be awake follows from what is runnable, see [`State::wanted`].
+//! many workers should be awake follows from what is runnable, see [`Queue::wanted`].
 
 use std::collections::VecDeque;
 use std::fmt;
