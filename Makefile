@@ -21,6 +21,7 @@ test: fmt clippy doc unit it
 
 bench: build
 	$(CARGO) bench --locked --benches
+	$(GLISSADE) bench lanes
 	$(GLISSADE) bench upload
 
 build: tools
