@@ -15,7 +15,7 @@ IT_THREADS := 2
 
 CEPH := $(CURDIR)/target/ceph
 
-.PHONY: run test test-ceph bench build fmt clippy doc unit it tools check-tools
+.PHONY: run test test-ceph bench build fmt clippy doc unit it tools check-tools check-openssl
 
 run: build
 	$(GLISSADE) serve
@@ -32,6 +32,7 @@ test-ceph: build
 
 bench: build
 	$(CARGO) bench --locked --benches
+	$(GLISSADE) bench lanes
 	$(GLISSADE) bench upload
 
 build: tools
@@ -40,13 +41,13 @@ build: tools
 fmt: check-tools
 	$(CARGO) fmt --check
 
-clippy: check-tools
+clippy: check-tools check-openssl
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
 doc: check-tools
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --release --locked --no-deps --document-private-items
 
-unit: tools
+unit: tools check-openssl
 	$(CARGO) test --release --locked --lib --bins
 	$(CARGO) test --release --locked --doc
 
@@ -62,3 +63,8 @@ tools:
 check-tools: tools
 	@for tool in fmt clippy; do cargo $$tool --version > /dev/null 2>&1 || { \
 	  echo "cargo $$tool is missing: rustup component add rustfmt clippy" >&2; exit 1; }; done
+
+# Tests and benches compare the hashing kernels with OpenSSL; the program itself has none.
+check-openssl:
+	@[ -e /usr/include/openssl/md5.h ] || { \
+	  echo "OpenSSL's headers are missing: apt-get install libssl-dev pkg-config" >&2; exit 1; }

@@ -56,12 +56,22 @@ pub(super) fn create(body: &[u8], api: &Api) -> Result<Image, Fault> {
 
 /// Reads a JSON object (`PR-11`).
 fn object(body: &[u8]) -> Result<Fields, Fault> {
+    match container(body)? {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(Fault::bad_request("Request body must be a JSON object.")),
+    }
+}
+
+/// Reads a JSON object or list (`PR-11`).
+///
+/// # Errors
+/// A [`Fault`] with status 400 for anything else.
+pub(super) fn container(body: &[u8]) -> Result<Value, Fault> {
     if body.is_empty() {
         return Err(Fault::bad_request("Body expected in request."));
     }
     match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(Value::Array(_)) => Err(Fault::bad_request("Request body must be a JSON object.")),
+        Ok(container @ (Value::Object(_) | Value::Array(_))) => Ok(container),
         Ok(_) => Err(Fault::bad_request("Unexpected body type. Expected list/dict.")),
         Err(_) => Err(Fault::bad_request("Malformed JSON in request body.")),
     }
@@ -76,26 +86,57 @@ fn refuse_links(fields: &Fields) -> Result<(), Fault> {
 
 fn match_schema(fields: &Fields, api: &Api) -> Result<(), Fault> {
     // What is refused as read-only anyway needs no type.
-    let judged = fields.iter().filter(|(key, _)| !READ_ONLY.contains(&key.as_str()));
-    judged.map(|(key, value)| schema::check(key, value, api)).try_for_each(|checked| {
-        checked.map_err(|reason| {
-            Fault::bad_request(format!("Provided object does not match schema 'image': {reason}"))
-        })
+    let mut judged = fields.iter().filter(|(key, _)| !READ_ONLY.contains(&key.as_str()));
+    judged.try_for_each(|(key, value)| value_of(key, value, api))
+}
+
+/// Refuses a value that does not match the image schema.
+///
+/// # Errors
+/// A [`Fault`] with status 400.
+pub(super) fn value_of(key: &str, value: &Value, api: &Api) -> Result<(), Fault> {
+    schema::check(key, value, api).map_err(|reason| {
+        Fault::bad_request(format!("Provided object does not match schema 'image': {reason}"))
     })
+}
+
+/// Refuses to change what only the service sets, and what exists only in answers (`UP-03`,
+/// `UP-09`).
+///
+/// # Errors
+/// A [`Fault`] with status 403.
+pub(super) fn may_change(key: &str) -> Result<(), Fault> {
+    if key == "id" || READ_ONLY.contains(&key) || LINKS.contains(&key) {
+        return Err(read_only(key));
+    }
+    if is_reserved(key) {
+        return Err(Fault::forbidden(format!("Attribute '{key}' is reserved.")));
+    }
+    Ok(())
+}
+
+fn is_reserved(key: &str) -> bool {
+    RESERVED.contains(&key) || key.starts_with(RESERVED_NAMESPACE)
 }
 
 fn refuse_reserved(fields: &Fields) -> Result<(), Fault> {
     for key in fields.keys() {
-        if key.chars().count() > PROPERTY_NAME_CHARS_MAX {
-            let message = "Custom property should not be greater than 255 characters.";
-            return Err(Fault::bad_request(message));
-        }
-        if RESERVED.contains(&key.as_str()) || key.starts_with(RESERVED_NAMESPACE) {
-            return Err(Fault::forbidden("Access was denied to this resource.")
-                .with_detail(format!("Attribute '{key}' is reserved.")));
+        property_name(key)?;
+        if is_reserved(key) {
+            return Err(Fault::denied(format!("Attribute '{key}' is reserved.")));
         }
     }
     Ok(())
+}
+
+fn property_name(key: &str) -> Result<(), Fault> {
+    match key.chars().count() > PROPERTY_NAME_CHARS_MAX {
+        true => {
+            let message = "Custom property should not be greater than 255 characters.";
+            Err(Fault::bad_request(message))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Fills a record from values whose types the schema has judged. What is no attribute becomes a
@@ -104,23 +145,49 @@ fn record(fields: &Fields) -> Image {
     let id = fields.get("id").and_then(Value::as_str).and_then(ImageId::parse);
     let mut image = Image::queued(id.unwrap_or_else(ImageId::random));
     for (key, value) in fields {
-        match key.as_str() {
-            "name" => image.name = text(value),
-            "disk_format" => image.disk_format = text(value),
-            "container_format" => image.container_format = text(value),
-            "owner" => image.owner = text(value),
-            "visibility" => {
-                let named = value.as_str().and_then(Visibility::parse);
-                image.visibility = named.unwrap_or(image.visibility);
-            }
-            "protected" => image.protected = value == &Value::Bool(true),
-            "os_hidden" => image.os_hidden = value == &Value::Bool(true),
-            "tags" => image.tags.extend(value.as_array().into_iter().flatten().filter_map(text)),
-            "id" | "min_disk" | "min_ram" | "locations" => {}
-            key => image.properties.extend(text(value).map(|value| (key.to_owned(), value))),
+        let has_its_own_check = ["id", "min_disk", "min_ram", "locations"].contains(&key.as_str());
+        if !has_its_own_check && !assign(&mut image, key, value) {
+            image.properties.extend(text(value).map(|value| (key.clone(), value)));
         }
     }
     image
+}
+
+/// Sets an attribute to a value whose type the schema has judged. Tells whether there is an
+/// attribute of that name; `min_disk` and `min_ram` are not among them, see [`minimum`].
+pub(super) fn assign(image: &mut Image, key: &str, value: &Value) -> bool {
+    match key {
+        "name" => image.name = text(value),
+        "disk_format" => image.disk_format = text(value),
+        "container_format" => image.container_format = text(value),
+        "owner" => image.owner = text(value).filter(|owner| !owner.is_empty()),
+        "visibility" => {
+            let named = value.as_str().and_then(Visibility::parse);
+            image.visibility = named.unwrap_or(image.visibility);
+        }
+        "protected" => image.protected = value == &Value::Bool(true),
+        "os_hidden" => image.os_hidden = value == &Value::Bool(true),
+        "tags" => image.tags = value.as_array().into_iter().flatten().filter_map(text).collect(),
+        _ => return false,
+    }
+    true
+}
+
+/// Checks an image that a client has changed (`UP-05`): quotas where it has more than before, and
+/// letters.
+///
+/// # Errors
+/// A [`Fault`] with status 400 or 413.
+pub(super) fn changed(before: &Image, after: &Image, api: &Api) -> Result<(), Fault> {
+    after.properties.keys().try_for_each(|key| property_name(key))?;
+    if before.tags != after.tags {
+        within("tags", after.tags.len(), api.image_tag_quota)?;
+    }
+    if after.properties.keys().any(|key| !before.properties.contains_key(key)) {
+        let counted = after.properties.keys().filter(|key| !key.starts_with(RESERVED_NAMESPACE));
+        within("properties", counted.count(), api.image_property_quota)?;
+    }
+    refuse_4_byte_letters(after)
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -156,14 +223,17 @@ fn read_only(key: &str) -> Fault {
 }
 
 fn with_minima(mut image: Image, fields: &Fields) -> Result<Image, Fault> {
-    image.min_disk = minimum("min_disk", fields)?;
-    image.min_ram = minimum("min_ram", fields)?;
+    let given = |key| fields.get(key).map_or(Ok(0), |value| minimum(key, value));
+    image.min_disk = given("min_disk")?;
+    image.min_ram = given("min_ram")?;
     Ok(image)
 }
 
-/// A `min_*` attribute: 0 when not given, refused when negative or too large for its column.
-fn minimum(key: &str, fields: &Fields) -> Result<u32, Fault> {
-    let Some(value) = fields.get(key) else { return Ok(0) };
+/// A `min_*` attribute, refused when negative or too large for its column.
+///
+/// # Errors
+/// A [`Fault`] with status 400.
+pub(super) fn minimum(key: &str, value: &Value) -> Result<u32, Fault> {
     if value.as_f64().is_some_and(|number| number < 0.0) {
         return Err(Fault::bad_request(format!(
             "Invalid value '{value}' for parameter '{key}': Cannot be a negative value"
@@ -180,7 +250,6 @@ fn minimum(key: &str, fields: &Fields) -> Result<u32, Fault> {
 
 /// Refuses letters beyond the Basic Multilingual Plane, which MySQL's `utf8` can't keep (`DW-09`).
 fn refuse_4_byte_letters(image: &Image) -> Result<(), Fault> {
-    let is_wide = |text: &str| text.chars().any(|c| u32::from(c) > 0xffff);
     let attributes = [("name", &image.name), ("owner", &image.owner)];
     let attributes = attributes.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
     let properties = image.properties.iter().map(|(key, value)| (key.as_str(), value));
@@ -195,9 +264,17 @@ fn refuse_4_byte_letters(image: &Image) -> Result<(), Fault> {
         }
     }
     if image.tags.iter().any(|tag| is_wide(tag)) {
-        return Err(Fault::bad_request("Param values can't contain 4 byte unicode."));
+        return Err(Fault::bad_request(WIDE_VALUE));
     }
     Ok(())
+}
+
+/// What Glance says of tags and members with such letters.
+pub(super) const WIDE_VALUE: &str = "Param values can't contain 4 byte unicode.";
+
+/// Whether a text has letters beyond the Basic Multilingual Plane.
+pub(super) fn is_wide(text: &str) -> bool {
+    text.chars().any(|c| u32::from(c) > 0xffff)
 }
 
 /// Python's `str.title`: a capital after everything that is no letter.

@@ -21,12 +21,17 @@ use crate::upload::UploadError;
 const INTERNAL: &str =
     "The server has either erred or is incapable of performing the requested operation.";
 
+/// What WebOb says of everything that is not there.
+pub(super) const NOT_FOUND: &str = "The resource could not be found.";
+
 /// An answer that is an error.
 #[derive(Clone, Debug)]
 pub struct Fault {
     status: StatusCode,
     message: String,
     detail: Option<String>,
+    /// Whether the sentence is all there is to the body, without WebOb's template around it.
+    is_bare: bool,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -34,7 +39,7 @@ impl Fault {
     /// A fault with the sentence that the client reads.
     #[must_use]
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), detail: None, headers: Vec::new() }
+        Self { status, message: message.into(), detail: None, is_bare: false, headers: Vec::new() }
     }
 
     /// 400: the request is wrong.
@@ -53,6 +58,22 @@ impl Fault {
     #[must_use]
     pub fn no_image(id: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("No image found with ID {id}"))
+    }
+
+    /// 404 for anything, in WebOb's words.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, NOT_FOUND)
+    }
+
+    /// The fault itself, or this sentence instead when it is a 404: routes call what is missing by
+    /// different names.
+    #[must_use]
+    pub fn or_not_found(self, message: impl Into<String>) -> Self {
+        match self.status {
+            StatusCode::NOT_FOUND => Self::new(StatusCode::NOT_FOUND, message),
+            _ => self,
+        }
     }
 
     /// 405, naming the methods that the resource has.
@@ -81,6 +102,27 @@ impl Fault {
             .with_detail(format!("Invalid content type {}", content_type.unwrap_or("None")))
     }
 
+    /// 415: a body that is no patch (`UP-01`), naming what is one.
+    #[must_use]
+    pub fn unsupported_patch(content_type: Option<&str>, patches: &'static str) -> Self {
+        let detail = format!("Image PATCH expects Content-Type one of: {patches}");
+        Self { detail: Some(detail), ..Self::unsupported_media_type(content_type) }
+            .with_header(HeaderName::from_static("accept-patch"), HeaderValue::from_static(patches))
+    }
+
+    /// 409: the request contradicts what is there, in WebOb's words and with the reason.
+    #[must_use]
+    pub fn contradiction(reason: impl Into<String>) -> Self {
+        let message = "There was a conflict when trying to complete your request.";
+        Self::new(StatusCode::CONFLICT, message).with_detail(reason)
+    }
+
+    /// 403: the request is understood and refused, in WebOb's words and with the reason.
+    #[must_use]
+    pub fn denied(reason: impl Into<String>) -> Self {
+        Self::forbidden("Access was denied to this resource.").with_detail(reason)
+    }
+
     /// 500: nothing the client could do about it.
     #[must_use]
     pub fn internal() -> Self {
@@ -92,6 +134,12 @@ impl Fault {
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+
+    /// Leaves the template out of the body.
+    #[must_use]
+    pub fn bare(self) -> Self {
+        Self { is_bare: true, ..self }
     }
 
     /// Adds a header.
@@ -149,11 +197,17 @@ impl Fault {
         format!("{}\n\n{}", self.status_line(), strip_tags(&self.body(str::to_owned)))
     }
 
-    /// WebOb's template, which it keeps even where the body is not HTML; that of 405 is shorter.
+    /// WebOb's template, which it keeps even where the body is not HTML; some statuses have their
+    /// own.
     fn body(&self, escape: fn(&str) -> String) -> String {
+        let message = escape(&self.message);
         let detail = escape(self.detail.as_deref().unwrap_or_default());
-        let tail = if self.status == StatusCode::METHOD_NOT_ALLOWED { "" } else { "\n\n" };
-        format!("{}<br /><br />\n{detail}{tail}", escape(&self.message))
+        match self.status {
+            _ if self.is_bare => message,
+            StatusCode::METHOD_NOT_ALLOWED => format!("{message}<br /><br />\n{detail}"),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => format!("{message}\n<br /><br />\n{detail}"),
+            _ => format!("{message}<br /><br />\n{detail}\n\n"),
+        }
     }
 
     fn status_line(&self) -> String {
@@ -220,6 +274,31 @@ impl From<MetaError> for Fault {
             ),
             MetaError::UnknownMarker(marker) => {
                 Self::bad_request(format!("No image found with ID {marker}"))
+            }
+            MetaError::NoLocation(id) => {
+                let message = format!("Image {id} has no such location.");
+                Self::new(StatusCode::NOT_FOUND, message)
+            }
+            MetaError::LastLocation(_) => {
+                Self::forbidden("Cannot remove last location in the image.")
+            }
+            MetaError::NoMember { image, member } => Self::new(
+                StatusCode::NOT_FOUND,
+                format!("{member} not found in the member list of the image {image}."),
+            ),
+            MetaError::MemberExists { image, member } => Self::new(
+                StatusCode::CONFLICT,
+                format!("Member {member} is duplicated for image {image}"),
+            ),
+            MetaError::TooManyMembers { attempted, maximum } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "The limit has been exceeded on the number of allowed image members for this \
+                     image. Attempted: {attempted}, Maximum: {maximum}"
+                ),
+            ),
+            MetaError::NoTask(id) => {
+                Self::new(StatusCode::NOT_FOUND, format!("Could not find task {id}"))
             }
             MetaError::Database(_) => unavailable(&error, "The image database"),
             MetaError::Schema { .. } | MetaError::Corrupt { .. } | MetaError::Open { .. } => {

@@ -1,18 +1,15 @@
-//! Records over HTTP: create, list, show, delete.
+//! Records over HTTP: create, show, delete.
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
-use serde_json::{Map, Value};
 
 use super::App;
 use super::answer;
 use super::check;
 use super::fault::Fault;
 use super::view;
-use crate::config::Api;
 use crate::image::{Image, ImageId};
-use crate::meta::ListQuery;
 use crate::store::StoreErrorKind;
 
 /// `POST /v2/images`: 201 with the record, where it is, and where data may go (`CR-07`).
@@ -47,95 +44,6 @@ pub(super) async fn show(app: &App, id: &str) -> Result<Response<Bytes>, Fault> 
 pub(super) async fn find(app: &App, id: &str) -> Result<Image, Fault> {
     let parsed = ImageId::parse(id).ok_or_else(|| Fault::no_image(id))?;
     Ok(app.repo.get(&parsed).await?)
-}
-
-/// `GET /v2/images`: a page, and where the next one is (`LI-01`, `LI-02`).
-pub(super) async fn list(app: &App, head: &Parts) -> Result<Response<Bytes>, Fault> {
-    let asked = Asked::parse(head.uri.query().unwrap_or_default(), &app.settings.api)?;
-    let images = app.repo.list(&asked.query).await?;
-    let mut page = Map::new();
-    page.insert("images".into(), images.iter().map(|image| view::image(app, image)).collect());
-    page.insert("first".into(), asked.href(None).into());
-    page.insert("schema".into(), "/v2/schemas/images".into());
-    let is_full = images.len() as u64 == asked.query.limit;
-    if let Some(last) = images.last().filter(|_| is_full) {
-        page.insert("next".into(), asked.href(Some(last.id.as_str())).into());
-    }
-    Ok(answer::json(StatusCode::OK, &Value::Object(page)))
-}
-
-/// What a list request asks for.
-struct Asked {
-    query: ListQuery,
-    /// The keys that later pages repeat: all but the marker, in the order given.
-    repeated: Vec<(String, String)>,
-}
-
-impl Asked {
-    fn parse(query: &str, api: &Api) -> Result<Self, Fault> {
-        let limit = api.limit_param_default.min(api.api_limit_max);
-        let query_default = ListQuery { limit, marker: None, os_hidden: Some(false) };
-        let mut asked = Self { query: query_default, repeated: Vec::new() };
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            match key.as_ref() {
-                "limit" => asked.query.limit = limit_of(&value)?.min(api.api_limit_max),
-                "marker" => asked.query.marker = Some(value.clone().into_owned()),
-                "os_hidden" => asked.query.os_hidden = Some(os_hidden_of(&value)?),
-                // Glance ignores it as well (`LI-10`).
-                "deleted" => {}
-                other => return Err(not_yet(other)),
-            }
-            if key != "marker" {
-                asked.repeated.push((key.into_owned(), value.into_owned()));
-            }
-        }
-        Ok(asked)
-    }
-
-    /// The relative URL of the page after `marker`, or of the first one.
-    fn href(&self, marker: Option<&str>) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(&self.repeated);
-        query.extend_pairs(marker.map(|marker| ("marker", marker)));
-        match query.finish() {
-            query if query.is_empty() => "/v2/images".to_owned(),
-            query => format!("/v2/images?{query}"),
-        }
-    }
-}
-
-/// A count; more than 64 bits can hold is as good as the most they can.
-fn limit_of(value: &str) -> Result<u64, Fault> {
-    let digits = value.trim().trim_start_matches(['+', '-']);
-    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err(Fault::bad_request("limit param must be an integer"));
-    }
-    let limit = digits.parse().unwrap_or(u64::MAX);
-    if value.trim().starts_with('-') && limit > 0 {
-        return Err(Fault::bad_request("limit param must be positive"));
-    }
-    Ok(limit)
-}
-
-fn os_hidden_of(value: &str) -> Result<bool, Fault> {
-    let value = value.to_lowercase();
-    match value.as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(Fault::bad_request(format!(
-            "Invalid value '{value}' for 'os_hidden' filter. Valid values are 'true' or 'false'."
-        ))),
-    }
-}
-
-fn not_yet(key: &str) -> Fault {
-    Fault::new(
-        StatusCode::NOT_IMPLEMENTED,
-        format!(
-            "The query key '{key}' filters or sorts, which this release does not do yet. Use \
-             limit, marker and os_hidden, and filter the answer"
-        ),
-    )
 }
 
 /// `DELETE /v2/images/{image_id}`: the record first, then its data (`SD-04`, `SD-05`).
@@ -190,8 +98,5 @@ fn in_use(id: &ImageId) -> Fault {
 
 /// Glance has a sentence of its own for an image that is not there to be deleted.
 fn to_delete(fault: Fault, id: &str) -> Fault {
-    if fault.status() == StatusCode::NOT_FOUND {
-        return Fault::new(StatusCode::NOT_FOUND, format!("Failed to find image {id} to delete"));
-    }
-    fault
+    fault.or_not_found(format!("Failed to find image {id} to delete"))
 }

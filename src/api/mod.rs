@@ -4,15 +4,23 @@
 //! `PUT .../stage`) never come here, `server` hands their connection to the data plane.
 
 mod accept;
+mod actions;
 pub mod admin;
 mod answer;
 mod check;
 mod data;
 mod fault;
+mod filter;
 mod gate;
 mod health;
 mod images;
+mod isotime;
+mod list;
+mod locations;
+mod members;
 mod outgoing;
+mod paging;
+mod patch;
 mod python;
 mod ranges;
 #[cfg(test)]
@@ -22,6 +30,9 @@ mod router;
 mod schema;
 pub mod server;
 mod stores;
+mod tags;
+mod tasks;
+mod update;
 mod versions;
 mod view;
 mod wire;
@@ -42,6 +53,7 @@ use crate::upload::Uploads;
 pub use fault::Fault;
 pub use request_id::RequestId;
 pub use router::{Route, Unrouted, is_hot, route};
+pub use schema::Document;
 
 /// What every request needs.
 #[derive(Debug)]
@@ -108,12 +120,31 @@ async fn serve(
         Route::Options => Ok(answer::empty(StatusCode::OK)),
         Route::V2Root => Ok(answer::to_v2(app, head)),
         Route::CreateImage => images::create(app, head, body).await,
-        Route::ListImages => images::list(app, head).await,
+        Route::ListImages => list::list(app, head).await,
         Route::ShowImage(id) => images::show(app, &id).await,
+        Route::UpdateImage(id) => update::update(app, head, &id, body).await,
         Route::DeleteImage(id) => images::delete(app, &id).await,
+        Route::ImageTasks(id) => tasks::of_image(app, &id).await,
+        Route::Deactivate(id) => actions::deactivate(app, &id).await,
+        Route::Reactivate(id) => actions::reactivate(app, &id).await,
+        Route::ListLocations(id) => locations::list(app, &id).await,
+        Route::PutTag(id, tag) => tags::put(app, &id, &tag).await,
+        Route::DeleteTag(id, tag) => tags::delete(app, &id, &tag).await,
+        Route::ListMembers(id) => members::list(app, &id).await,
+        Route::AddMember(id) => members::add(app, &id, body).await,
+        Route::ShowMember(id, member) => members::show(app, &id, &member).await,
+        Route::UpdateMember(id, member) => members::update(app, &id, &member, body).await,
+        Route::RemoveMember(id, member) => members::remove(app, &id, &member).await,
+        Route::DeleteFromStore(store, id) => locations::delete_from_store(app, &store, &id).await,
         Route::InfoImport => Ok(stores::import_methods(app)),
         Route::InfoStores => stores::list(app),
         Route::InfoStoresDetail => stores::detail(app),
+        Route::InfoUsage => Ok(stores::usage()),
+        Route::ListTasks => tasks::list(app, head).await,
+        Route::CreateTask => Err(tasks::create(body)),
+        Route::ShowTask(id) => tasks::show(app, &id).await,
+        Route::DeleteTask(_) => Err(tasks::delete()),
+        Route::Schema(which) => Ok(schema::show(app, which)),
         Route::NotYet(pattern) => Err(not_yet(&head.method, pattern)),
         Route::PutImageData(_) | Route::GetImageData(_) | Route::StageImageData(_) => {
             tracing::error!(uri = %head.uri, "a data route came to the metadata side");

@@ -12,9 +12,10 @@ use percent_encoding::percent_decode_str;
 
 use super::accept;
 use super::fault::Fault;
+use super::schema::Document;
 use crate::observe::metrics;
 
-/// What a request asks for. Image ids are as the client wrote them, not judged yet.
+/// What a request asks for. Ids, tags and the like are as the client wrote them, not judged yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Any path without a known version: the versions document as a choice (300).
@@ -33,6 +34,8 @@ pub enum Route {
     ListImages,
     /// `GET /v2/images/{image_id}`.
     ShowImage(String),
+    /// `PATCH /v2/images/{image_id}`.
+    UpdateImage(String),
     /// `DELETE /v2/images/{image_id}`.
     DeleteImage(String),
     /// `PUT /v2/images/{image_id}/file`.
@@ -41,12 +44,48 @@ pub enum Route {
     GetImageData(String),
     /// `PUT /v2/images/{image_id}/stage`.
     StageImageData(String),
+    /// `GET /v2/images/{image_id}/tasks`.
+    ImageTasks(String),
+    /// `POST /v2/images/{image_id}/actions/deactivate`.
+    Deactivate(String),
+    /// `POST /v2/images/{image_id}/actions/reactivate`.
+    Reactivate(String),
+    /// `GET /v2/images/{image_id}/locations`.
+    ListLocations(String),
+    /// `PUT /v2/images/{image_id}/tags/{tag}`.
+    PutTag(String, String),
+    /// `DELETE /v2/images/{image_id}/tags/{tag}`.
+    DeleteTag(String, String),
+    /// `GET /v2/images/{image_id}/members`.
+    ListMembers(String),
+    /// `POST /v2/images/{image_id}/members`.
+    AddMember(String),
+    /// `GET /v2/images/{image_id}/members/{member_id}`.
+    ShowMember(String, String),
+    /// `PUT /v2/images/{image_id}/members/{member_id}`.
+    UpdateMember(String, String),
+    /// `DELETE /v2/images/{image_id}/members/{member_id}`.
+    RemoveMember(String, String),
+    /// `DELETE /v2/stores/{store_id}/{image_id}`.
+    DeleteFromStore(String, String),
     /// `GET /v2/info/import`.
     InfoImport,
     /// `GET /v2/info/stores`.
     InfoStores,
     /// `GET /v2/info/stores/detail`.
     InfoStoresDetail,
+    /// `GET /v2/info/usage`.
+    InfoUsage,
+    /// `GET /v2/tasks`.
+    ListTasks,
+    /// `POST /v2/tasks`.
+    CreateTask,
+    /// `GET /v2/tasks/{task_id}`.
+    ShowTask(String),
+    /// `DELETE /v2/tasks/{task_id}`.
+    DeleteTask(String),
+    /// `GET /v2/schemas/{name}`.
+    Schema(Document),
     /// A route of the Image API that this release does not serve, by its pattern.
     NotYet(&'static str),
 }
@@ -65,14 +104,20 @@ impl Route {
             Self::VersionChoices | Self::Versions | Self::V2Root => metrics::Route::Versions,
             Self::Health => metrics::Route::Health,
             Self::CreateImage | Self::ListImages => metrics::Route::Images,
-            Self::ShowImage(_) | Self::DeleteImage(_) => metrics::Route::Image,
             Self::PutImageData(_) => metrics::Route::PutFile,
             Self::GetImageData(_) => metrics::Route::GetFile,
             Self::StageImageData(_) => metrics::Route::PutStage,
-            Self::InfoImport | Self::InfoStores | Self::InfoStoresDetail => metrics::Route::Info,
-            Self::NotYet(pattern) if pattern.starts_with("schemas") => metrics::Route::Schemas,
-            Self::NotYet(pattern) if pattern.starts_with("images/") => metrics::Route::Image,
-            Self::Options | Self::NotYet(_) => metrics::Route::Other,
+            Self::InfoImport | Self::InfoStores | Self::InfoStoresDetail | Self::InfoUsage => {
+                metrics::Route::Info
+            }
+            Self::Schema(_) => metrics::Route::Schemas,
+            Self::NotYet(pattern) if !pattern.starts_with("images/") => metrics::Route::Other,
+            Self::Options
+            | Self::ListTasks
+            | Self::CreateTask
+            | Self::ShowTask(_)
+            | Self::DeleteTask(_) => metrics::Route::Other,
+            _ => metrics::Route::Image,
         }
     }
 
@@ -87,6 +132,16 @@ impl Route {
                 | Self::InfoImport
                 | Self::InfoStores
                 | Self::InfoStoresDetail
+                | Self::ImageTasks(_)
+                | Self::Deactivate(_)
+                | Self::Reactivate(_)
+                | Self::PutTag(..)
+                | Self::DeleteTag(..)
+                | Self::ListMembers(_)
+                | Self::ShowMember(..)
+                | Self::RemoveMember(..)
+                | Self::DeleteFromStore(..)
+                | Self::Schema(_)
         )
     }
 }
@@ -112,7 +167,7 @@ impl Unrouted {
     #[must_use]
     pub fn into_fault(self, method: &Method) -> Fault {
         match self {
-            Self::NotFound => Fault::new(StatusCode::NOT_FOUND, "The resource could not be found."),
+            Self::NotFound => Fault::not_found(),
             Self::MethodNotAllowed { allow } => Fault::method_not_allowed(method, &allow),
             Self::UnknownMethod => Fault::new(
                 StatusCode::NOT_IMPLEMENTED,
@@ -132,70 +187,93 @@ struct Row {
     /// Path below the version; a segment in braces matches anything but nothing.
     pattern: &'static str,
     target: Target,
+    /// Whether `Allow` names the method.
+    is_allowed: bool,
+}
+
+impl Row {
+    const fn new(method: &'static str, pattern: &'static str, target: Target) -> Self {
+        Self { method, pattern, target, is_allowed: true }
+    }
 }
 
 /// What a row leads to.
 enum Target {
-    /// A route that needs the image id, which is the path's second segment.
-    Image(fn(String) -> Route),
+    /// A route that needs what stands where the pattern has its braces.
+    One(fn(String) -> Route),
+    /// The same for a pattern with two pairs of braces.
+    Two(fn(String, String) -> Route),
     /// A route that needs nothing.
     Plain(Route),
     /// Answered with 501 in this release.
     Later,
 }
 
-const fn image(method: &'static str, pattern: &'static str, make: fn(String) -> Route) -> Row {
-    Row { method, pattern, target: Target::Image(make) }
+const fn one(method: &'static str, pattern: &'static str, make: fn(String) -> Route) -> Row {
+    Row::new(method, pattern, Target::One(make))
+}
+
+/// A row whose method Glance forgets to name in `Allow` (`SL-04`).
+const fn unnamed(method: &'static str, pattern: &'static str, make: fn(String) -> Route) -> Row {
+    Row { method, pattern, target: Target::One(make), is_allowed: false }
+}
+
+const fn two(
+    method: &'static str,
+    pattern: &'static str,
+    make: fn(String, String) -> Route,
+) -> Row {
+    Row::new(method, pattern, Target::Two(make))
 }
 
 const fn plain(method: &'static str, pattern: &'static str, route: Route) -> Row {
-    Row { method, pattern, target: Target::Plain(route) }
+    Row::new(method, pattern, Target::Plain(route))
 }
 
 const fn later(method: &'static str, pattern: &'static str) -> Row {
-    Row { method, pattern, target: Target::Later }
+    Row::new(method, pattern, Target::Later)
 }
 
 /// Every route below a version. The order of methods is that of `Allow`.
 ///
-/// Left out on purpose: `cache` and `metadefs`, which answer 404 as on a Glance without them, and
-/// `DELETE tasks/{task_id}`, which Glance has only to refuse it (`RT-30`).
+/// Left out on purpose: `cache` and `metadefs`, which answer 404 as on a Glance without them.
 static ROUTES: &[Row] = &[
     plain("GET", "images", Route::ListImages),
     plain("POST", "images", Route::CreateImage),
-    image("GET", "images/{image_id}", Route::ShowImage),
-    later("PATCH", "images/{image_id}"),
-    image("DELETE", "images/{image_id}", Route::DeleteImage),
-    image("GET", "images/{image_id}/file", Route::GetImageData),
-    image("PUT", "images/{image_id}/file", Route::PutImageData),
-    image("PUT", "images/{image_id}/stage", Route::StageImageData),
+    one("GET", "images/{image_id}", Route::ShowImage),
+    one("PATCH", "images/{image_id}", Route::UpdateImage),
+    one("DELETE", "images/{image_id}", Route::DeleteImage),
+    one("GET", "images/{image_id}/file", Route::GetImageData),
+    one("PUT", "images/{image_id}/file", Route::PutImageData),
+    one("PUT", "images/{image_id}/stage", Route::StageImageData),
     later("POST", "images/{image_id}/import"),
-    later("GET", "images/{image_id}/tasks"),
-    later("POST", "images/{image_id}/actions/deactivate"),
-    later("POST", "images/{image_id}/actions/reactivate"),
-    later("GET", "images/{image_id}/locations"),
+    one("GET", "images/{image_id}/tasks", Route::ImageTasks),
+    one("POST", "images/{image_id}/actions/deactivate", Route::Deactivate),
+    one("POST", "images/{image_id}/actions/reactivate", Route::Reactivate),
+    unnamed("GET", "images/{image_id}/locations", Route::ListLocations),
     later("POST", "images/{image_id}/locations"),
-    later("PUT", "images/{image_id}/tags/{tag}"),
-    later("DELETE", "images/{image_id}/tags/{tag}"),
-    later("GET", "images/{image_id}/members"),
-    later("POST", "images/{image_id}/members"),
-    later("GET", "images/{image_id}/members/{member_id}"),
-    later("PUT", "images/{image_id}/members/{member_id}"),
-    later("DELETE", "images/{image_id}/members/{member_id}"),
-    later("DELETE", "stores/{store_id}/{image_id}"),
+    two("PUT", "images/{image_id}/tags/{tag}", Route::PutTag),
+    two("DELETE", "images/{image_id}/tags/{tag}", Route::DeleteTag),
+    one("GET", "images/{image_id}/members", Route::ListMembers),
+    one("POST", "images/{image_id}/members", Route::AddMember),
+    two("GET", "images/{image_id}/members/{member_id}", Route::ShowMember),
+    two("PUT", "images/{image_id}/members/{member_id}", Route::UpdateMember),
+    two("DELETE", "images/{image_id}/members/{member_id}", Route::RemoveMember),
+    two("DELETE", "stores/{store_id}/{image_id}", Route::DeleteFromStore),
     plain("GET", "info/import", Route::InfoImport),
     plain("GET", "info/stores", Route::InfoStores),
     plain("GET", "info/stores/detail", Route::InfoStoresDetail),
-    later("GET", "info/usage"),
-    later("GET", "tasks"),
-    later("POST", "tasks"),
-    later("GET", "tasks/{task_id}"),
-    later("GET", "schemas/image"),
-    later("GET", "schemas/images"),
-    later("GET", "schemas/member"),
-    later("GET", "schemas/members"),
-    later("GET", "schemas/task"),
-    later("GET", "schemas/tasks"),
+    plain("GET", "info/usage", Route::InfoUsage),
+    plain("GET", "tasks", Route::ListTasks),
+    plain("POST", "tasks", Route::CreateTask),
+    one("GET", "tasks/{task_id}", Route::ShowTask),
+    one("DELETE", "tasks/{task_id}", Route::DeleteTask),
+    plain("GET", "schemas/image", Route::Schema(Document::Image)),
+    plain("GET", "schemas/images", Route::Schema(Document::Images)),
+    plain("GET", "schemas/member", Route::Schema(Document::Member)),
+    plain("GET", "schemas/members", Route::Schema(Document::Members)),
+    plain("GET", "schemas/task", Route::Schema(Document::Task)),
+    plain("GET", "schemas/tasks", Route::Schema(Document::Tasks)),
 ];
 
 /// Methods that a path can have at all; others are unknown rather than misplaced.
@@ -281,18 +359,28 @@ fn is_v2(segment: &str) -> bool {
 fn find(method: &Method, path: &[&str]) -> Result<Route, Unrouted> {
     let rows: Vec<&Row> = ROUTES.iter().filter(|row| matches(row.pattern, path)).collect();
     if let Some(row) = rows.iter().find(|row| row.method == method.as_str()) {
+        let mut captured = captured(row.pattern, path);
+        let mut next = || captured.next().unwrap_or_default().to_owned();
         return Ok(match &row.target {
-            Target::Image(make) => make(path[1].to_owned()),
+            Target::One(make) => make(next()),
+            Target::Two(make) => make(next(), next()),
             Target::Plain(route) => route.clone(),
             Target::Later => Route::NotYet(row.pattern),
         });
     }
     if !rows.is_empty() {
-        let allow = rows.iter().map(|row| row.method).collect::<Vec<_>>().join(", ");
+        let allowed = rows.iter().filter(|row| row.is_allowed).map(|row| row.method);
+        let allow = allowed.collect::<Vec<_>>().join(", ");
         return Err(Unrouted::MethodNotAllowed { allow });
     }
     let is_known = METHODS.contains(&method.as_str());
     Err(if is_known { Unrouted::NotFound } else { Unrouted::UnknownMethod })
+}
+
+/// Segments of a path where the pattern has braces.
+fn captured<'a>(pattern: &'a str, path: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    let pairs = pattern.split('/').zip(path);
+    pairs.filter(|(want, _)| want.starts_with('{')).map(|(_, got)| *got)
 }
 
 fn matches(pattern: &str, path: &[&str]) -> bool {
@@ -365,11 +453,12 @@ mod tests {
             ("/v2/images/x/import", "POST"),
             ("/v2/images/x/tags/t", "PUT, DELETE"),
             ("/v2/images/x/members", "GET, POST"),
+            ("/v2/images/x/locations", "POST"),
             ("/v2/images/x/members/m", "GET, PUT, DELETE"),
             ("/v2/images/x/actions/reactivate", "POST"),
             ("/v2/stores/s/x", "DELETE"),
             ("/v2/info/stores/detail", "GET"),
-            ("/v2/tasks/t", "GET"),
+            ("/v2/tasks/t", "GET, DELETE"),
             ("/v2/schemas/image", "GET"),
         ] {
             let refused = Err(Unrouted::MethodNotAllowed { allow: allow.into() });
@@ -398,10 +487,9 @@ mod tests {
     #[test]
     fn rt_routes_of_later_releases_are_known() {
         assert_eq!(
-            route(&Method::PATCH, "/v2/images/x", None),
-            Ok(Route::NotYet("images/{image_id}"))
+            route(&Method::POST, "/v2/images/x/import", None),
+            Ok(Route::NotYet("images/{image_id}/import"))
         );
-        assert_eq!(get("/v2/schemas/task"), Ok(Route::NotYet("schemas/task")));
     }
 
     #[test]
@@ -423,9 +511,19 @@ mod tests {
     }
 
     #[test]
-    fn every_row_that_needs_an_image_id_has_one_as_its_second_segment() {
-        for row in ROUTES.iter().filter(|row| matches!(row.target, Target::Image(_))) {
-            assert_eq!(row.pattern.split('/').nth(1), Some("{image_id}"), "{}", row.pattern);
+    fn segments_go_where_the_pattern_has_braces() {
+        let put = |path| route(&Method::PUT, path, None);
+        assert_eq!(put("/v2/images/x/tags/a%2Fb"), Ok(Route::PutTag("x".into(), "a/b".into())));
+        let delete = route(&Method::DELETE, "/v2/stores/s/x", None);
+        assert_eq!(delete, Ok(Route::DeleteFromStore("s".into(), "x".into())));
+        for row in ROUTES {
+            let wanted = match row.target {
+                Target::One(_) => 1,
+                Target::Two(_) => 2,
+                Target::Plain(_) => 0,
+                Target::Later => continue,
+            };
+            assert_eq!(row.pattern.matches('{').count(), wanted, "{}", row.pattern);
         }
     }
 }

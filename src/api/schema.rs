@@ -3,15 +3,24 @@
 //! Only the keywords that the schema uses are known. The tail of a refusal shows the part of the
 //! schema that was violated, so the schema is data here and is printed from what is checked.
 
+mod documents;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::App;
+use super::answer;
 use super::python;
 use crate::config::Api;
-use crate::image::{ImageId, Visibility};
+use crate::image::ImageId;
 
-/// The schema's only pattern; [`ImageId::parse`] decides the same without a regular expression.
-const UUID_PATTERN: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-\
-                            ([0-9a-fA-F]){12}$";
+pub use documents::Document;
+
+/// `GET /v2/schemas/{name}`.
+pub(super) fn show(app: &App, which: Document) -> Response<Bytes> {
+    answer::json(StatusCode::OK, &documents::document(which, &app.settings.api))
+}
 
 /// Checks one attribute or custom property.
 ///
@@ -20,10 +29,20 @@ const UUID_PATTERN: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-
 pub(super) fn check(key: &str, value: &Value, api: &Api) -> Result<(), String> {
     let quoted = python::repr_str(key);
     let at = format!("[{quoted}]");
-    match attribute(key, api) {
+    match documents::attribute(key, api) {
         Some(schema) => match_value(&schema, value, &format!("['properties'][{quoted}]"), &at),
         None => match_value(&json!({ "type": "string" }), value, "['additionalProperties']", &at),
     }
+}
+
+/// Checks one field of a task that a client asks for.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_task(key: &str, value: &Value) -> Result<(), String> {
+    let quoted = python::repr_str(key);
+    let schema = documents::task_field(key).unwrap_or_default();
+    match_value(&schema, value, &format!("['properties'][{quoted}]"), &format!("[{quoted}]"))
 }
 
 /// An `integer` as `jsonschema` sees it: `512` and `512.0`, not `true`.
@@ -33,75 +52,68 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_f64().filter(|&n| whole(n)).map(|n| n as i64))
 }
 
-/// The schema of an attribute that a client may set; none for custom properties.
-fn attribute(key: &str, api: &Api) -> Option<Value> {
-    let visibilities =
-        [Visibility::Community, Visibility::Public, Visibility::Private, Visibility::Shared];
-    Some(match key {
-        "id" => json!({
-            "type": "string",
-            "description": "An identifier for the image",
-            "pattern": UUID_PATTERN,
-        }),
-        "name" => nullable("Descriptive name for the image", "maxLength", json!(255)),
-        "owner" => nullable("Owner of the image", "maxLength", json!(255)),
-        "container_format" => {
-            nullable("Format of the container", "enum", null_or(&api.container_formats))
-        }
-        "disk_format" => nullable("Format of the disk", "enum", null_or(&api.disk_formats)),
-        "visibility" => json!({
-            "type": "string",
-            "description": "Scope of image accessibility",
-            "enum": visibilities.map(Visibility::as_str),
-        }),
-        "protected" => described("boolean", "If true, image will not be deletable."),
-        "os_hidden" => {
-            described("boolean", "If true, image will not appear in default image list response.")
-        }
-        "min_ram" => described("integer", "Amount of ram (in MB) required to boot image."),
-        "min_disk" => described("integer", "Amount of disk space (in GB) required to boot image."),
-        "tags" => json!({
-            "type": "array",
-            "description": "List of strings related to the image",
-            "items": { "type": "string", "maxLength": 255 },
-        }),
-        "locations" => {
-            described("array", "A set of URLs to access the image file kept in external store")
-        }
-        _ => return None,
-    })
-}
-
-fn described(kind: &str, description: &str) -> Value {
-    json!({ "type": kind, "description": description })
-}
-
-fn nullable(description: &str, keyword: &str, bound: Value) -> Value {
-    json!({ "type": ["null", "string"], "description": description, keyword: bound })
-}
-
-fn null_or(words: &[String]) -> Value {
-    std::iter::once(Value::Null).chain(words.iter().map(|word| json!(word))).collect()
-}
-
 /// Checks a value against every keyword of a schema. The paths say where both are.
 fn match_value(schema: &Value, value: &Value, path: &str, at: &str) -> Result<(), String> {
     for (keyword, bound) in schema.as_object().into_iter().flatten() {
-        if keyword == "items" {
-            for (n, item) in value.as_array().into_iter().flatten().enumerate() {
-                match_value(bound, item, &format!("{path}['items']"), &format!("{at}[{n}]"))?;
+        match keyword.as_str() {
+            "items" => match_items(bound, value, path, at)?,
+            "properties" => match_properties(bound, value, path, at)?,
+            _ => {
+                if let Some(message) = violation(keyword, bound, schema, value) {
+                    return Err(reason(&message, keyword, schema, value, path, at));
+                }
             }
-        } else if let Some(message) = violation(keyword, bound, value) {
-            return Err(reason(&message, keyword, schema, value, path, at));
         }
     }
     Ok(())
 }
 
-fn violation(keyword: &str, bound: &Value, value: &Value) -> Option<String> {
+fn match_items(schema: &Value, value: &Value, path: &str, at: &str) -> Result<(), String> {
+    let items = value.as_array().into_iter().flatten().enumerate();
+    items
+        .map(|(n, item)| (format!("{at}[{n}]"), item))
+        .try_for_each(|(at, item)| match_value(schema, item, &format!("{path}['items']"), &at))
+}
+
+fn match_properties(schemas: &Value, value: &Value, path: &str, at: &str) -> Result<(), String> {
+    for (key, schema) in schemas.as_object().into_iter().flatten() {
+        if let Some(member) = value.get(key) {
+            let key = python::repr_str(key);
+            let path = format!("{path}['properties'][{key}]");
+            match_value(schema, member, &path, &format!("{at}[{key}]"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a value by one keyword of a schema.
+fn violation(keyword: &str, bound: &Value, schema: &Value, value: &Value) -> Option<String> {
+    match keyword {
+        "required" => missing(bound, value),
+        "additionalProperties" => surplus(schema, value),
+        _ => scalar_violation(keyword, bound, value),
+    }
+}
+
+fn missing(required: &Value, value: &Value) -> Option<String> {
+    let fields = value.as_object()?;
+    let key = words(required).find(|key| !fields.contains_key(*key))?;
+    Some(format!("{} is a required property", python::repr_str(key)))
+}
+
+/// The schemas here that speak of additional properties inside of an attribute allow none.
+fn surplus(schema: &Value, value: &Value) -> Option<String> {
+    let known = schema["properties"].as_object()?;
+    let key = value.as_object()?.keys().find(|key| !known.contains_key(*key))?;
+    let key = python::repr_str(key);
+    Some(format!("Additional properties are not allowed ({key} was unexpected)"))
+}
+
+fn scalar_violation(keyword: &str, bound: &Value, value: &Value) -> Option<String> {
     let text = value.as_str();
+    let length = || text.map(|text| text.chars().count() as u64);
     let (is_violated, complaint) = match keyword {
-        "type" => (!kinds(bound).any(|kind| is_kind(kind, value)), not_of_type(bound)),
+        "type" => (!words(bound).any(|kind| is_kind(kind, value)), not_of_type(bound)),
         "enum" => {
             let is_listed = bound.as_array().is_some_and(|listed| listed.contains(value));
             (!is_listed, format!("is not one of {}", python::repr(bound)))
@@ -110,16 +122,17 @@ fn violation(keyword: &str, bound: &Value, value: &Value) -> Option<String> {
             let is_uuid = text.is_none_or(|text| ImageId::parse(text).is_some());
             (!is_uuid, format!("does not match {}", python::repr(bound)))
         }
-        "maxLength" => {
-            let length = text.map(|text| text.chars().count() as u64);
-            (length > bound.as_u64(), "is too long".to_owned())
+        "maxLength" => (length() > bound.as_u64(), "is too long".to_owned()),
+        "minLength" => {
+            (length().is_some_and(|n| Some(n) < bound.as_u64()), "is too short".to_owned())
         }
         _ => return None,
     };
     is_violated.then(|| format!("{} {complaint}", python::repr(value)))
 }
 
-fn kinds(bound: &Value) -> impl Iterator<Item = &str> {
+/// One word or several.
+fn words(bound: &Value) -> impl Iterator<Item = &str> {
     bound
         .as_str()
         .into_iter()
@@ -127,7 +140,7 @@ fn kinds(bound: &Value) -> impl Iterator<Item = &str> {
 }
 
 fn not_of_type(bound: &Value) -> String {
-    format!("is not of type {}", kinds(bound).map(python::repr_str).collect::<Vec<_>>().join(", "))
+    format!("is not of type {}", words(bound).map(python::repr_str).collect::<Vec<_>>().join(", "))
 }
 
 fn is_kind(kind: &str, value: &Value) -> bool {
@@ -137,6 +150,7 @@ fn is_kind(kind: &str, value: &Value) -> bool {
         "boolean" => value.is_boolean(),
         "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
         "array" => value.is_array(),
+        "object" => value.is_object(),
         _ => false,
     }
 }
@@ -159,6 +173,7 @@ fn reason(
 
 #[cfg(test)]
 mod tests {
+    use super::documents::{described, nullable};
     use super::*;
 
     fn refusal(schema: &Value, value: &Value) -> Option<String> {
@@ -196,5 +211,28 @@ mod tests {
         assert_eq!(integer(&json!(-1)), Some(-1));
         assert_eq!(integer(&json!(1e30)), None);
         assert_eq!(integer(&json!("1")), None);
+    }
+
+    #[test]
+    fn up_06_locations_are_checked_to_their_last_field() {
+        let schema = json!({
+            "type": "object",
+            "properties": { "a": { "type": "string", "minLength": 2 } },
+            "required": ["a"],
+            "additionalProperties": false,
+        });
+        assert_eq!(refusal(&schema, &json!({"a": "xy"})), None);
+        for (value, reason) in [
+            (json!([]), "[] is not of type 'object'"),
+            (json!({}), "'a' is a required property"),
+            (json!({"a": "x"}), "'x' is too short"),
+            (json!({"a": 1}), "1 is not of type 'string'"),
+            (
+                json!({"a": "xy", "b": 1}),
+                "Additional properties are not allowed ('b' was unexpected)",
+            ),
+        ] {
+            assert_eq!(refusal(&schema, &value).as_deref(), Some(reason));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Discovery: the stores and import methods that a client may name (`DI-01` to `DI-03`).
+//! Discovery: the stores and import methods that a client may name (`DI-01` to `DI-04`).
 //!
 //! Reserved stores are not in the registry, so they can't be listed here (`D-24`).
 
@@ -35,6 +35,11 @@ pub(super) fn detail(app: &App) -> Result<Response<Bytes>, Fault> {
         view.insert("weight".into(), entry.weight.into());
         view
     })
+}
+
+/// `GET /v2/info/usage`: nothing is counted without limits (`DI-04`).
+pub(super) fn usage() -> Response<Bytes> {
+    answer::json(StatusCode::OK, &json!({ "usage": {} }))
 }
 
 fn listed(

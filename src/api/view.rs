@@ -1,9 +1,9 @@
 //! An image as JSON, in Glance's order of keys (`CR-08`, `SD-02`, `SD-03`).
 
 use serde_json::{Map, Value, json};
-use time::{OffsetDateTime, UtcOffset};
 
 use super::App;
+use super::isotime;
 use crate::image::{Image, Location, LocationStatus};
 use crate::meta::CLAIM_PROPERTY;
 
@@ -47,8 +47,8 @@ fn attributes(image: &Image) -> Map<String, Value> {
         ("os_hash_algo", json!(image.os_hash_algo)),
         ("os_hash_value", json!(image.os_hash_value)),
         ("id", json!(image.id.as_str())),
-        ("created_at", json!(iso_time(image.created_at))),
-        ("updated_at", json!(iso_time(image.updated_at))),
+        ("created_at", json!(isotime::seconds(image.created_at))),
+        ("updated_at", json!(isotime::seconds(image.updated_at))),
     ])
 }
 
@@ -82,14 +82,7 @@ fn links(image: &Image) -> Map<String, Value> {
     ])
 }
 
-fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
+/// A JSON object with its keys in the order given.
+pub(super) fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-/// `YYYY-MM-DDTHH:MM:SSZ`: whole seconds, UTC.
-fn iso_time(at: OffsetDateTime) -> String {
-    let at = at.to_offset(UtcOffset::UTC);
-    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
-    let (hour, minute, second) = at.to_hms();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }

@@ -60,6 +60,7 @@ options! {
     API_LIMIT_MAX = "DEFAULT" "api_limit_max" or "1000";
     IMAGE_PROPERTY_QUOTA = "DEFAULT" "image_property_quota" or "128";
     IMAGE_TAG_QUOTA = "DEFAULT" "image_tag_quota" or "128";
+    IMAGE_MEMBER_QUOTA = "DEFAULT" "image_member_quota" or "128";
     IMAGE_SIZE_CAP = "DEFAULT" "image_size_cap" or "1099511627776";
     SHOW_IMAGE_DIRECT_URL = "DEFAULT" "show_image_direct_url" or "false";
     SHOW_MULTIPLE_LOCATIONS = "DEFAULT" "show_multiple_locations" or "false";
@@ -227,7 +228,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "image_cache_sqlite_db",
             "image_cache_stall_time",
             "image_location_quota",
-            "image_member_quota",
             "instance_format",
             "instance_uuid_format",
             "log_color",

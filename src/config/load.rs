@@ -165,6 +165,7 @@ fn api(options: &Options) -> Result<Api, ConfigError> {
         api_limit_max: page(&known::API_LIMIT_MAX)?,
         image_property_quota: options.need(&known::IMAGE_PROPERTY_QUOTA, value::quota)?,
         image_tag_quota: options.need(&known::IMAGE_TAG_QUOTA, value::quota)?,
+        image_member_quota: options.need(&known::IMAGE_MEMBER_QUOTA, value::quota)?,
         image_size_cap_bytes: options.need(&known::IMAGE_SIZE_CAP, size_cap)?,
         show_image_direct_url: flag(&known::SHOW_IMAGE_DIRECT_URL)?,
         show_multiple_locations: flag(&known::SHOW_MULTIPLE_LOCATIONS)?,

@@ -159,6 +159,8 @@ pub struct Api {
     pub image_property_quota: Option<u64>,
     /// `image_tag_quota`; `None` is unlimited.
     pub image_tag_quota: Option<u64>,
+    /// `image_member_quota`; `None` is unlimited.
+    pub image_member_quota: Option<u64>,
     /// `image_size_cap` in bytes.
     pub image_size_cap_bytes: u64,
     /// `show_image_direct_url`.

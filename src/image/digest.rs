@@ -11,6 +11,8 @@ use std::fmt;
 pub enum HashAlgo {
     /// SHA-1, 20 bytes.
     Sha1,
+    /// SHA-224, 28 bytes.
+    Sha224,
     /// SHA-256, 32 bytes.
     Sha256,
     /// SHA-384, 48 bytes.
@@ -19,6 +21,18 @@ pub enum HashAlgo {
     Sha512,
     /// SHA-512/256, 32 bytes.
     Sha512_256,
+    /// SHA3-224, 28 bytes.
+    Sha3_224,
+    /// SHA3-256, 32 bytes.
+    Sha3_256,
+    /// SHA3-384, 48 bytes.
+    Sha3_384,
+    /// SHA3-512, 64 bytes.
+    Sha3_512,
+    /// BLAKE2b with 64 bytes.
+    Blake2b,
+    /// BLAKE2s with 32 bytes.
+    Blake2s,
 }
 
 /// A `hashing_algorithm` that this build can't compute.
@@ -27,19 +41,39 @@ pub enum HashAlgo {
 pub struct UnknownHashingAlgo(pub String);
 
 impl HashAlgo {
-    /// Every algorithm of this build.
-    pub const ALL: [Self; 5] =
-        [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512, Self::Sha512_256];
+    /// Every algorithm of this build: what hashlib guarantees and has a length of its own, and
+    /// SHA-512/256.
+    pub const ALL: [Self; 12] = [
+        Self::Sha1,
+        Self::Sha224,
+        Self::Sha256,
+        Self::Sha384,
+        Self::Sha512,
+        Self::Sha512_256,
+        Self::Sha3_224,
+        Self::Sha3_256,
+        Self::Sha3_384,
+        Self::Sha3_512,
+        Self::Blake2b,
+        Self::Blake2s,
+    ];
 
     /// The name used in configuration and in `os_hash_algo`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Sha1 => "sha1",
+            Self::Sha224 => "sha224",
             Self::Sha256 => "sha256",
             Self::Sha384 => "sha384",
             Self::Sha512 => "sha512",
             Self::Sha512_256 => "sha512_256",
+            Self::Sha3_224 => "sha3_224",
+            Self::Sha3_256 => "sha3_256",
+            Self::Sha3_384 => "sha3_384",
+            Self::Sha3_512 => "sha3_512",
+            Self::Blake2b => "blake2b",
+            Self::Blake2s => "blake2s",
         }
     }
 

@@ -5,7 +5,9 @@
 
 mod digest;
 mod location;
+mod member;
 mod status;
+mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,7 +16,9 @@ use time::OffsetDateTime;
 
 pub use digest::{Digests, Expected, HashAlgo, Mismatch, UnknownHashingAlgo};
 pub use location::{Location, LocationStatus};
+pub use member::{Member, MemberStatus};
 pub use status::Status;
+pub use task::Task;
 
 /// The identifier of an image: a UUID in text form, kept in the letter case it was given in.
 ///

@@ -1,10 +1,14 @@
 //! Hashing lanes: MD5 and the multihash of many streams, off the receiving thread.
 //!
 //! A [`Stream`] is one image's data. Its chunks are hashed in order by its strands (MD5 and the
-//! multihash; a tier whose kernel computes both at once has a single strand). Workers *pull*:
-//! each takes what is runnable, runs one slice per strand, puts the strand back behind the
-//! others, and takes again. Nothing waits for lanes to fill, no stream starves, a new one waits
-//! for at most one slice per runnable strand, and an idle worker sleeps.
+//! multihash; a kernel that computes both at once makes it a single strand). Workers *pull*: each
+//! takes what is runnable, as many strands as its kernels advance together, runs one slice of
+//! each, puts them back behind the others, and takes again. Nothing waits for lanes to fill, no
+//! stream starves, and an idle worker sleeps.
+//!
+//! Lanes are packed before they are spread: a second worker wakes only when there is more than
+//! the kernels of the [`Tier`] like to have together on one core, because eight streams in one
+//! instruction stream cost little more than one.
 //!
 //! ```text
 //! feed(chunk) --> inbox of each strand --> run queue --> worker: one slice --> back of the queue
@@ -29,7 +33,9 @@ use crate::image::{Digests, HashAlgo};
 use crate::limits::LANE_DEPTH;
 use crate::observe::metrics::LaneFigures;
 
-use kernel::Digest;
+pub use kernel::{Tier, TierError};
+
+use kernel::{Digest, VARIABLE, collect};
 use strand::{Fed, Strand};
 use worker::Pool;
 
@@ -43,24 +49,37 @@ pub struct Lanes(Arc<Pool>);
 pub struct LanesGone;
 
 impl Lanes {
-    /// Starts `workers` threads named `lane-N`.
+    /// Starts `workers` threads named `lane-N` on the best tier that the CPU has, or on the one
+    /// that the environment variable `GLISSADE_LANES` names.
+    ///
+    /// # Errors
+    /// When that one can't be used, as [`TierError`], or no thread can be started.
+    pub fn start(workers: usize) -> io::Result<Self> {
+        let forced = std::env::var_os(VARIABLE);
+        let forced = forced.as_ref().map(|name| name.to_string_lossy());
+        let tier = Tier::choose(forced.as_deref())
+            .map_err(|refused| io::Error::new(io::ErrorKind::Unsupported, refused))?;
+        Self::start_on(tier, workers)
+    }
+
+    /// Starts `workers` threads on a tier.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(workers: usize) -> io::Result<Self> {
-        Ok(Self(Pool::start(workers.max(1))?))
+    pub fn start_on(tier: Tier, workers: usize) -> io::Result<Self> {
+        Ok(Self(Pool::start(tier, workers.max(1))?))
     }
 
     /// Name of the tier in use.
     #[must_use]
     pub fn tier(&self) -> &'static str {
-        kernel::TIER
+        self.0.tier().name()
     }
 
     /// Opens a stream that computes MD5 and `algo`.
     #[must_use]
     pub fn open(&self, algo: HashAlgo) -> Stream {
-        let (strands, answers) = kernel::chains(algo)
+        let (strands, answers) = kernel::chains(self.0.tier(), algo)
             .into_iter()
             .map(|chain| {
                 let (answer, answered) = oneshot::channel();
@@ -89,7 +108,7 @@ pub struct Stream {
     pool: Arc<Pool>,
     algo: HashAlgo,
     strands: Vec<Arc<Strand>>,
-    answers: Vec<oneshot::Receiver<Digest>>,
+    answers: Vec<oneshot::Receiver<Vec<Digest>>>,
     depth: Arc<Semaphore>,
 }
 
@@ -118,18 +137,11 @@ impl Stream {
                 self.pool.schedule(Arc::clone(strand));
             }
         }
-        let mut digests = Digests {
-            checksum: String::new(),
-            os_hash_algo: self.algo,
-            os_hash_value: String::new(),
-        };
+        let mut digests = Vec::new();
         for answer in std::mem::take(&mut self.answers) {
-            match answer.await.map_err(|_| LanesGone)? {
-                Digest::Md5(bytes) => digests.checksum = hex(&bytes),
-                Digest::Multihash(bytes) => digests.os_hash_value = hex(&bytes),
-            }
+            digests.extend(answer.await.map_err(|_| LanesGone)?);
         }
-        Ok(digests)
+        Ok(collect(self.algo, digests))
     }
 }
 
@@ -139,16 +151,6 @@ impl Drop for Stream {
             strand.cancel();
         }
     }
-}
-
-/// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::kernel::{self, Chain, Digest};
+use super::kernel::{self, Chain, Digest, Kind};
 use super::worker::Pool;
 use crate::buffer::Frozen;
 use crate::limits::LANE_SLICE_BYTES;
@@ -38,6 +38,8 @@ impl Drop for Fed {
 
 #[derive(Debug)]
 pub(super) struct Strand {
+    /// What its chain can be advanced with.
+    kind: Kind,
     inbox: Mutex<Inbox>,
     core: Mutex<Core>,
 }
@@ -55,7 +57,7 @@ struct Inbox {
 pub(super) struct Core {
     /// Taken when the digest is finished.
     chain: Option<Chain>,
-    answer: Option<oneshot::Sender<Digest>>,
+    answer: Option<oneshot::Sender<Vec<Digest>>>,
     /// The chunk being hashed and how far.
     current: Option<(Arc<Fed>, usize)>,
 }
@@ -75,8 +77,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Strand {
-    pub(super) fn new(chain: Chain, answer: oneshot::Sender<Digest>) -> Arc<Self> {
+    pub(super) fn new(chain: Chain, answer: oneshot::Sender<Vec<Digest>>) -> Arc<Self> {
         Arc::new(Self {
+            kind: chain.kind(),
             inbox: Mutex::new(Inbox {
                 waiting: VecDeque::new(),
                 is_scheduled: false,
@@ -85,6 +88,10 @@ impl Strand {
             }),
             core: Mutex::new(Core { chain: Some(chain), answer: Some(answer), current: None }),
         })
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Appends a chunk; answers whether the strand must now be put into the run queue.

@@ -2,25 +2,13 @@
 
 use std::time::Duration;
 
-use md5::Digest as _;
-
 use super::*;
 use crate::buffer::{Arena, Share};
 use crate::limits::{MIB, SLOT_BYTES};
 
 fn reference(bytes: &[u8], algo: HashAlgo) -> Digests {
-    let algorithm = match algo {
-        HashAlgo::Sha1 => &::ring::digest::SHA1_FOR_LEGACY_USE_ONLY,
-        HashAlgo::Sha256 => &::ring::digest::SHA256,
-        HashAlgo::Sha384 => &::ring::digest::SHA384,
-        HashAlgo::Sha512 => &::ring::digest::SHA512,
-        HashAlgo::Sha512_256 => &::ring::digest::SHA512_256,
-    };
-    Digests {
-        checksum: hex(&md5::Md5::digest(bytes)),
-        os_hash_algo: algo,
-        os_hash_value: hex(::ring::digest::digest(algorithm, bytes).as_ref()),
-    }
+    let [digests] = Tier::PORTABLE.digests(algo, &[bytes]).try_into().unwrap();
+    digests
 }
 
 /// Bytes that differ from each other and from stream to stream.
@@ -121,14 +109,8 @@ async fn feeding_waits_at_the_depth_and_dropping_a_stream_frees_its_chunks() {
     let extra = streams[7].feed(chunk(&share, &large).await);
     assert!(tokio::time::timeout(Duration::from_millis(1), extra).await.is_err());
     drop(streams);
-    for _ in 0..1000 {
-        if arena.figures().in_use == 0 {
-            assert_eq!(lanes.figures().queued_chunks, 0);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    panic!("{:?} after the streams were dropped", arena.figures());
+    assert_eq!(settled(&arena).await, 0);
+    assert_eq!(lanes.figures().queued_chunks, 0);
 }
 
 #[tokio::test]
@@ -139,4 +121,80 @@ async fn stopping_the_lanes_ends_a_waiting_stream() {
     drop(lanes);
     assert_eq!(stream.finish().await.unwrap().checksum, "d41d8cd98f00b204e9800998ecf8427e");
     drop(pool);
+}
+
+/// Goal: streams that come and go on every tier have OpenSSL's digests, whoever runs beside them.
+/// Method: more streams than lanes, random lengths and pieces, some of them dropped half way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_tier_survives_streams_that_come_and_go() {
+    let arena = Arena::new(64 * MIB, 1).unwrap();
+    for (tier, workers) in Tier::available().into_iter().zip([1, 2, 2]) {
+        let lanes = Lanes::start_on(tier, workers).unwrap();
+        let tasks: Vec<_> = (0..40_usize)
+            .map(|seed| {
+                let (lanes, share) = (lanes.clone(), arena.share(3));
+                tokio::spawn(async move {
+                    let algo = HashAlgo::ALL[seed % 3 + 3 * usize::from(seed % 2 == 0)];
+                    let data = bytes(seed, seed.wrapping_mul(7_919_777) % 400_000);
+                    if seed % 5 == 4 {
+                        let stream = lanes.open(algo);
+                        stream.feed(chunk(&share, &data).await).await;
+                        return; // dropped
+                    }
+                    let digests = hash(&lanes, &share, algo, &data, 9_001 + 977 * seed).await;
+                    assert_eq!(digests, reference(&data, algo), "{tier:?} {algo} stream {seed}");
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
+    assert_eq!(settled(&arena).await, 0);
+}
+
+/// Goal: lanes are packed before they are spread, and nobody waits busily. Method: the number of
+/// workers awake, once those that start have gone to sleep.
+#[tokio::test]
+async fn an_idle_pool_uses_no_cpu_and_few_streams_use_one_worker() {
+    let packing = Tier::available().into_iter().find(|tier| *tier != Tier::PORTABLE);
+    let Some(tier) = packing else { return };
+    let arena = Arena::new(64 * MIB, 1).unwrap();
+    let lanes = Lanes::start_on(tier, 2).unwrap();
+    let share = arena.share(12);
+    let large = bytes(0, SLOT_BYTES);
+    asleep(&lanes).await;
+    let streams = [(); 3].map(|()| lanes.open(HashAlgo::Sha512));
+    for _ in 0..4 {
+        for stream in &streams {
+            stream.feed(chunk(&share, &large).await).await;
+            assert!(lanes.0.awake() <= 1, "a second worker for three streams");
+        }
+    }
+    for stream in streams {
+        stream.finish().await.unwrap();
+    }
+    asleep(&lanes).await;
+}
+
+/// Waits until no worker is awake.
+async fn asleep(lanes: &Lanes) {
+    for _ in 0..1000 {
+        if lanes.0.awake() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{} workers awake with nothing to do", lanes.0.awake());
+}
+
+/// Slots in use once the workers have let go of what was dropped.
+async fn settled(arena: &Arena) -> usize {
+    for _ in 0..1000 {
+        if arena.figures().in_use == 0 {
+            return 0;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    arena.figures().in_use
 }

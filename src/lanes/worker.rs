@@ -1,4 +1,8 @@
 //! The workers and their run queue.
+//!
+//! One queue for all workers: with slices of some 50 microseconds its lock is no cost, and a
+//! worker without work finds any stream there, so that nothing has to be stolen from another. How
+//! many workers should be awake follows from what is runnable, see [`Queue::wanted`].
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::kernel::{self, BATCH_MAX};
+use super::kernel::{self, Kind, Tier};
 use super::strand::{Next, Strand};
 use crate::observe::metrics::LaneFigures;
 
@@ -20,6 +24,8 @@ pub(super) struct Pool {
 }
 
 struct Queue {
+    tier: Tier,
+    workers: usize,
     state: Mutex<State>,
     runnable: Condvar,
     bytes: AtomicU64,
@@ -27,7 +33,12 @@ struct Queue {
 
 struct State {
     strands: VecDeque<Arc<Strand>>,
-    idle_workers: usize,
+    /// Strands of each [`Kind`] in the queue and with workers.
+    runnable: [usize; Kind::ALL.len()],
+    /// Workers that sleep and that nobody has woken.
+    asleep: usize,
+    /// Workers that were woken and do not run yet.
+    waking: usize,
     is_stopped: bool,
 }
 
@@ -38,11 +49,15 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    pub(super) fn start(workers: usize) -> io::Result<Arc<Self>> {
+    pub(super) fn start(tier: Tier, workers: usize) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Queue {
+            tier,
+            workers,
             state: Mutex::new(State {
                 strands: VecDeque::new(),
-                idle_workers: 0,
+                runnable: [0; Kind::ALL.len()],
+                asleep: 0,
+                waking: 0,
                 is_stopped: false,
             }),
             runnable: Condvar::new(),
@@ -56,13 +71,22 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Puts a strand at the back of the queue and wakes a worker if one sleeps.
+    pub(super) fn tier(&self) -> Tier {
+        self.queue.tier
+    }
+
+    /// Puts a strand at the back of the queue and wakes a worker if more should be awake.
     pub(super) fn schedule(&self, strand: Arc<Strand>) {
         let mut state = self.queue.lock();
+        state.runnable[strand.kind() as usize] += 1;
         state.strands.push_back(strand);
-        if state.idle_workers > 0 {
-            self.queue.runnable.notify_one();
-        }
+        self.queue.wake(&mut state);
+    }
+
+    /// Workers that run or are about to.
+    #[cfg(test)]
+    pub(super) fn awake(&self) -> usize {
+        self.queue.awake(&self.queue.lock())
     }
 
     pub(super) fn figures(&self) -> LaneFigures {
@@ -87,23 +111,79 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for runnable strands and takes a batch; `None` when the pool is gone.
-    fn take(&self) -> Option<Vec<Arc<Strand>>> {
-        let mut state = self.lock();
-        while state.strands.is_empty() && !state.is_stopped {
-            state.idle_workers += 1;
-            state = self.runnable.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle_workers -= 1;
-        }
-        let batch = state.strands.len().min(BATCH_MAX);
-        (!state.is_stopped).then(|| state.strands.drain(..batch).collect())
+    /// Workers that run or are about to.
+    fn awake(&self, state: &State) -> usize {
+        self.workers - state.asleep
     }
 
-    /// Puts strands that have more to do behind the others.
-    fn put_back(&self, strands: Vec<Arc<Strand>>) {
+    /// Workers that should be awake: one for each pack of a kind.
+    fn wanted(&self, state: &State) -> usize {
+        let packs = |kind: &Kind| state.runnable[*kind as usize].div_ceil(kind.pack(self.tier));
+        Kind::ALL.iter().map(packs).sum::<usize>().min(self.workers)
+    }
+
+    /// Wakes a worker if there is something in the queue and more should be awake.
+    fn wake(&self, state: &mut State) {
+        let are_few = self.awake(state) < self.wanted(state);
+        if are_few && state.asleep > 0 && !state.strands.is_empty() {
+            state.asleep -= 1;
+            state.waking += 1;
+            self.runnable.notify_one();
+        }
+    }
+
+    /// Waits for runnable strands and takes a batch; `None` when the pool is gone.
+    ///
+    /// A worker that is one too many sleeps although there is something in the queue: those that
+    /// stay awake come back for it within a slice.
+    fn take(&self) -> Option<Vec<Arc<Strand>>> {
         let mut state = self.lock();
+        while !state.is_stopped
+            && (state.strands.is_empty() || self.awake(&state) > self.wanted(&state))
+        {
+            state = self.sleep(state);
+        }
+        (!state.is_stopped).then(|| self.batch(&mut state))
+    }
+
+    fn sleep<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.asleep += 1;
+        while state.waking == 0 && !state.is_stopped {
+            state = self.runnable.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waking = state.waking.saturating_sub(1);
+        state
+    }
+
+    /// The strand that has waited longest, with others of its kind: an equal share for each
+    /// worker that should be awake, and no more than the kernels take.
+    fn batch(&self, state: &mut State) -> Vec<Arc<Strand>> {
+        let Some(first) = state.strands.pop_front() else { return Vec::new() };
+        let kind = first.kind();
+        let runnable = state.runnable[kind as usize];
+        let workers = runnable.div_ceil(kind.pack(self.tier)).clamp(1, self.workers);
+        let share = runnable.div_ceil(workers).min(kind.width());
+        let mut batch = vec![first];
+        let mut at = 0;
+        while batch.len() < share && at < state.strands.len() {
+            if state.strands[at].kind() == kind {
+                batch.extend(state.strands.remove(at));
+            } else {
+                at += 1;
+            }
+        }
+        batch
+    }
+
+    /// Puts strands that have more to do behind the others; `rested` of each kind have not.
+    fn put_back(&self, strands: Vec<Arc<Strand>>, rested: [usize; Kind::ALL.len()]) {
+        let mut state = self.lock();
+        for (runnable, rested) in state.runnable.iter_mut().zip(rested) {
+            *runnable -= rested;
+        }
         if !state.is_stopped {
             state.strands.extend(strands);
+            self.wake(&mut state);
         }
     }
 }
@@ -113,15 +193,17 @@ fn work(queue: &Queue) {
     while let Some(batch) = queue.take() {
         let bytes = run_slices(&batch);
         queue.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        // Collected before the queue is locked: letting go of the last holder of a pool locks it.
-        let again: Vec<_> = batch
-            .into_iter()
-            .filter(|strand| {
-                let mut core = strand.core();
-                strand.settle(&mut core) == Next::Again
-            })
-            .collect();
-        queue.put_back(again);
+        // Settled before the queue is locked: letting go of the last holder of a pool locks it.
+        let mut rested = [0; Kind::ALL.len()];
+        let mut again = Vec::with_capacity(batch.len());
+        for strand in batch {
+            let next = strand.settle(&mut strand.core());
+            match next {
+                Next::Again => again.push(strand),
+                Next::Rest => rested[strand.kind() as usize] += 1,
+            }
+        }
+        queue.put_back(again, rested);
     }
 }
 

@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod lists;
+mod members;
+mod tasks;
+mod updates;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -11,7 +16,7 @@ use std::task::Poll;
 use time::{Duration, OffsetDateTime};
 use tokio::task::JoinSet;
 
-use super::{CLAIM_PROPERTY, Commit, ListQuery, MetaError, Repo};
+use super::{CLAIM_PROPERTY, Commit, Filter, FlagColumn, ListQuery, MetaError, Repo};
 use crate::image::{Digests, HashAlgo, Image, ImageId, Location, LocationStatus, Status};
 
 /// A claim of the server `node`.
@@ -20,14 +25,21 @@ const TOKEN: &str = "node/5f0e7d5e-6f0b-4a44-9a2c-0d4f8a6f3b01";
 const OTHER_TOKEN: &str = "other/5f0e7d5e-6f0b-4a44-9a2c-0d4f8a6f3b02";
 
 /// Runs the suite. `open` opens the database of a name, empty at first; opening a name twice opens
-/// the same database.
-pub(super) async fn run_all(open: impl AsyncFn(&'static str) -> Arc<dyn Repo>) {
+/// the same database. `run` runs a statement on it, for what no method writes.
+pub(super) async fn run_all(
+    open: impl AsyncFn(&'static str) -> Arc<dyn Repo>,
+    run: impl AsyncFn(&'static str, String),
+) {
     a_record_reads_back_as_written(open("reads back").await).await;
     an_id_is_taken_for_good(open("taken").await).await;
     what_is_not_there_is_not_found(open("not found").await).await;
     equal_times_are_told_apart_by_id(open("equal times").await).await;
     a_thousand_images_are_paged_without_loss(open("paging").await).await;
     a_list_is_filtered_and_bounded(open("list").await).await;
+    lists::run_all(&open).await;
+    updates::run_all(&open).await;
+    members::run_all(&open).await;
+    tasks::run_all(&open, &run).await;
     of_racing_claims_one_wins(open("claims").await).await;
     a_commit_makes_the_image_active(open("commit").await).await;
     a_commit_without_the_claim_changes_nothing(open("claim lost").await).await;
@@ -160,11 +172,15 @@ async fn what_is_not_there_is_not_found(repo: Arc<dyn Repo>) {
 
 /// Reads the whole list in pages of `limit`.
 async fn pages(repo: &dyn Repo, limit: u64) -> Vec<Image> {
-    let mut query = ListQuery { limit, ..ListQuery::default() };
+    pages_of(repo, ListQuery { limit, ..ListQuery::default() }).await
+}
+
+/// Reads the whole of a list in pages.
+async fn pages_of(repo: &dyn Repo, mut query: ListQuery) -> Vec<Image> {
     let mut all = Vec::new();
     loop {
         let page = repo.list(&query).await.unwrap();
-        assert!(page.len() as u64 <= limit);
+        assert!(page.len() as u64 <= query.limit);
         let Some(last) = page.last() else { return all };
         query.marker = Some(last.id.to_string());
         all.extend(page);
@@ -217,8 +233,10 @@ async fn a_list_is_filtered_and_bounded(repo: Arc<dyn Repo>) {
     let gone = created(&*repo).await;
     repo.delete(&gone, false).await.unwrap();
 
-    let list = async |limit, os_hidden| {
-        let query = ListQuery { limit, os_hidden, marker: None };
+    let list = async |limit, os_hidden: Option<bool>| {
+        let hidden = os_hidden.map(|hidden| Filter::Flag(FlagColumn::OsHidden, hidden));
+        let filters = hidden.into_iter().collect();
+        let query = ListQuery { limit, filters, ..ListQuery::default() };
         let mut ids = ids(&repo.list(&query).await.unwrap());
         ids.sort();
         ids
@@ -232,7 +250,7 @@ async fn a_list_is_filtered_and_bounded(repo: Arc<dyn Repo>) {
     assert!(list(0, None).await.is_empty());
 
     for marker in [gone.to_string(), ImageId::random().to_string(), "no id".into()] {
-        let query = ListQuery { limit: 1, marker: Some(marker.clone()), os_hidden: None };
+        let query = ListQuery { limit: 1, marker: Some(marker.clone()), ..ListQuery::default() };
         let error = repo.list(&query).await.unwrap_err();
         assert!(matches!(&error, MetaError::UnknownMarker(m) if *m == marker), "{error}");
     }

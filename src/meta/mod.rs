@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod query;
 mod row;
 mod schema;
 mod sqlite;
@@ -16,8 +17,12 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use crate::image::{Digests, Image, ImageId, Location, Status};
+use crate::image::{Digests, Image, ImageId, Location, Member, MemberStatus, Status, Task};
 
+pub use query::{
+    Comparison, Direction, Filter, FlagColumn, ListQuery, NumberColumn, SortKey, TaskColumn,
+    TaskQuery, TaskSortKey, TextColumn, TimeColumn,
+};
 pub use sqlite::SqliteRepo;
 
 /// Hidden property that names the server which is filling a `saving` image. It is written in the
@@ -53,6 +58,39 @@ pub enum MetaError {
     /// The list's marker names no image.
     #[error("no image {0} to start the list from")]
     UnknownMarker(String),
+    /// The image has no such location, or no longer.
+    #[error("image {0} has no such location")]
+    NoLocation(ImageId),
+    /// The location is the image's only one, without which it would have no data.
+    #[error("image {0} has no other location")]
+    LastLocation(ImageId),
+    /// The project is not a member of the image.
+    #[error("{member} is no member of image {image}")]
+    NoMember {
+        /// The image.
+        image: ImageId,
+        /// The project.
+        member: String,
+    },
+    /// The project is a member of the image already.
+    #[error("{member} is a member of image {image} already")]
+    MemberExists {
+        /// The image.
+        image: ImageId,
+        /// The project.
+        member: String,
+    },
+    /// The image would have more members than it may have.
+    #[error("{attempted} members of an image are too many, {maximum} are allowed")]
+    TooManyMembers {
+        /// Members that it would have.
+        attempted: u64,
+        /// Members that it may have.
+        maximum: u64,
+    },
+    /// No such task, or it is deleted.
+    #[error("no task {0}")]
+    NoTask(String),
     /// The schema is one that this program doesn't know.
     #[error("the database is at revision {found:?}, this program needs {wanted}; {remedy}")]
     Schema {
@@ -78,7 +116,7 @@ pub enum MetaError {
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// A row holds something that this program can't read.
-    #[error("image {id}: column {column} holds {value:?}; correct the row in the database")]
+    #[error("row {id}: column {column} holds {value:?}; correct the row in the database")]
     Corrupt {
         /// The row's key.
         id: String,
@@ -94,17 +132,6 @@ fn instead(actual: Status, wanted: Status) -> String {
         true => " for another server".to_owned(),
         false => format!(", not {wanted}"),
     }
-}
-
-/// What a list wants.
-#[derive(Clone, Debug, Default)]
-pub struct ListQuery {
-    /// At most so many; 0 is legal and gives none.
-    pub limit: u64,
-    /// Start after this image.
-    pub marker: Option<String>,
-    /// `Some(false)` leaves hidden images out, `Some(true)` shows only hidden ones.
-    pub os_hidden: Option<bool>,
 }
 
 /// What a finished upload writes, in one transaction with `saving -> active`.
@@ -125,16 +152,38 @@ pub struct Commit {
 ///
 /// A change is whole or absent, also when its future is dropped half way.
 #[async_trait]
-pub trait Repo: Send + Sync + fmt::Debug {
+pub trait Repo: Members + Tasks + Send + Sync + fmt::Debug {
     /// Inserts a new record. [`MetaError::Exists`] also for the id of a deleted image.
     async fn create(&self, image: &Image) -> Result<(), MetaError>;
 
     /// Reads a record that is not deleted, with properties, tags and live locations.
     async fn get(&self, id: &ImageId) -> Result<Image, MetaError>;
 
-    /// Reads a page, newest first, `id` as tie-breaker (keyset pagination, `DW-07`). The records
-    /// are whole, as from [`Repo::get`].
+    /// Reads a page of what passes every filter (keyset pagination, `DW-07`): what is absent
+    /// sorts as empty or zero, and no image is missed or met twice on the way through the pages.
+    /// The records are whole, as from [`Repo::get`]. As in Glance, `killed` ones are never listed.
     async fn list(&self, query: &ListQuery) -> Result<Vec<Image>, MetaError>;
+
+    /// Writes what differs between `before` and `after` in attributes, properties and tags, and
+    /// nothing else: of two changes at once, each keeps what only it has changed. Status, data
+    /// and locations have their own methods and are not looked at. `updated_at` becomes now in
+    /// any case. A change of formats is a compare-and-set on the status of `before`, because an
+    /// upload may have relied on them: [`MetaError::Conflict`] when it has moved on.
+    async fn update(&self, before: &Image, after: &Image) -> Result<Image, MetaError>;
+
+    /// Moves the status as a compare-and-set. [`MetaError::Conflict`] when it is not `from`, or
+    /// when the state machine knows no such step.
+    async fn transition(&self, id: &ImageId, from: Status, to: Status) -> Result<(), MetaError>;
+
+    /// Takes a location from an `active` image that has others, as the first half of removing its
+    /// data: it becomes `pending_delete`, so that a crash in between is known. Whoever calls
+    /// removes the data and then calls [`Repo::forget_location`], or [`Repo::reinstate_location`]
+    /// when the store refuses. [`MetaError::LastLocation`], [`MetaError::NoLocation`], or
+    /// [`MetaError::Conflict`] when the image is not `active`.
+    async fn withdraw_location(&self, id: &ImageId, location_id: i64) -> Result<(), MetaError>;
+
+    /// Gives a withdrawn location back to its image. Without effect when that is gone.
+    async fn reinstate_location(&self, location_id: i64) -> Result<(), MetaError>;
 
     /// `queued -> saving` for the upload that `token` names (see [`claim_token`]), which
     /// [`CLAIM_PROPERTY`] records in the same transaction. [`MetaError::Conflict`] for the loser
@@ -160,13 +209,54 @@ pub trait Repo: Send + Sync + fmt::Debug {
     /// that a crash in between is known.
     async fn delete(&self, id: &ImageId, delayed: bool) -> Result<Vec<Location>, MetaError>;
 
-    /// Marks a location of a deleted image as gone, after its data is.
+    /// Marks a withdrawn location, or one of a deleted image, as gone, after its data is.
     async fn forget_location(&self, location_id: i64) -> Result<(), MetaError>;
 
-    /// Locations of `deleted` images (not of `pending_delete` ones) whose data is still to be
-    /// removed: at start, what a crash left behind.
+    /// Locations whose data is still to be removed: those of `deleted` images and withdrawn ones
+    /// of live images, not those of `pending_delete` images. At start, what a crash left behind.
     async fn unfinished_deletes(&self) -> Result<BTreeMap<ImageId, Vec<Location>>, MetaError>;
 
     /// Answers whether the database can be reached at all.
     async fn ping(&self) -> Result<(), MetaError>;
+}
+
+/// With whom images are shared. Only `shared` images have members in the API; here any may.
+#[async_trait]
+pub trait Members {
+    /// The members of an image, in the order in which they first joined.
+    async fn members(&self, image: &ImageId) -> Result<Vec<Member>, MetaError>;
+
+    /// Adds a member, `pending`, unless the image has `maximum` already. One that had been removed
+    /// keeps its first `created_at` (`ME-03`). [`MetaError::TooManyMembers`],
+    /// [`MetaError::MemberExists`], or [`MetaError::NotFound`] for the image.
+    async fn add_member(
+        &self,
+        image: &ImageId,
+        member: &str,
+        maximum: Option<u64>,
+    ) -> Result<Member, MetaError>;
+
+    /// Records what a member says to the image. [`MetaError::NoMember`].
+    async fn set_member_status(
+        &self,
+        image: &ImageId,
+        member: &str,
+        status: MemberStatus,
+    ) -> Result<Member, MetaError>;
+
+    /// Removes a member. [`MetaError::NoMember`].
+    async fn remove_member(&self, image: &ImageId, member: &str) -> Result<(), MetaError>;
+}
+
+/// Tasks as others have recorded them.
+#[async_trait]
+pub trait Tasks {
+    /// Reads a page of tasks that have not expired. [`MetaError::NoTask`] for the marker.
+    async fn tasks(&self, query: &TaskQuery) -> Result<Vec<Task>, MetaError>;
+
+    /// Reads a task, expired or not, that is not deleted. [`MetaError::NoTask`].
+    async fn task(&self, id: &str) -> Result<Task, MetaError>;
+
+    /// Reads the tasks of an image that have not expired, oldest first.
+    async fn tasks_of(&self, image: &ImageId) -> Result<Vec<Task>, MetaError>;
 }

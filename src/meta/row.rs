@@ -12,36 +12,38 @@ use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::MetaError;
-use crate::image::{Image, ImageId, Location, LocationStatus, Status, Visibility};
+use crate::image::{
+    Image, ImageId, Location, LocationStatus, Member, MemberStatus, Status, Task, Visibility,
+};
 
 const TIME: &[BorrowedFormatItem<'_>] = format_description!(
     version = 2,
     "[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]"
 );
 
-/// One row, with the image it belongs to for error messages.
+/// One row, with the image or task it belongs to for error messages.
 #[derive(Debug)]
 pub(super) struct Fields<'r> {
     row: &'r SqliteRow,
-    image_id: String,
+    owner_id: String,
 }
 
 impl<'r> Fields<'r> {
-    /// Fields of a row whose image's id stands in the column `key`.
+    /// Fields of a row whose image's or task's id stands in the column `key`.
     pub(super) fn new(row: &'r SqliteRow, key: &'static str) -> Result<Self, MetaError> {
-        let mut fields = Self { row, image_id: "?".to_owned() };
-        fields.image_id = fields.get(key)?;
+        let mut fields = Self { row, owner_id: "?".to_owned() };
+        fields.owner_id = fields.get(key)?;
         Ok(fields)
     }
 
-    /// The text of the image's id.
-    pub(super) fn image_id(&self) -> &str {
-        &self.image_id
+    /// The text of that id.
+    pub(super) fn owner_id(&self) -> &str {
+        &self.owner_id
     }
 
-    /// The image's id.
+    /// That id, where it is an image's.
     pub(super) fn parsed_id(&self, key: &'static str) -> Result<ImageId, MetaError> {
-        ImageId::parse(&self.image_id).ok_or_else(|| self.corrupt(key))
+        ImageId::parse(&self.owner_id).ok_or_else(|| self.corrupt(key))
     }
 
     /// A column in the form that the driver gives it.
@@ -61,6 +63,24 @@ impl<'r> Fields<'r> {
         parse(self.get(column)?).ok_or_else(|| self.corrupt(column))
     }
 
+    /// A column that `parse` understands where it is not NULL.
+    fn parse_some<T>(
+        &self,
+        column: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, MetaError> {
+        match self.get::<Option<&str>>(column)? {
+            Some(_) => self.parse(column, parse).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// When the row was made, and when it was last changed: the former where nobody has noted it.
+    fn times(&self) -> Result<(OffsetDateTime, OffsetDateTime), MetaError> {
+        let created_at = self.parse("created_at", parse_time)?;
+        Ok((created_at, self.parse_some("updated_at", parse_time)?.unwrap_or(created_at)))
+    }
+
     /// A count. SQL's integers are signed, sizes are not.
     fn count<T: TryFrom<i64>>(&self, column: &'static str) -> Result<Option<T>, MetaError> {
         let value: Option<i64> = self.get(column)?;
@@ -76,18 +96,14 @@ impl<'r> Fields<'r> {
             Ok(text) => text.unwrap_or_else(|| "NULL".to_owned()),
             Err(error) => error.to_string(),
         };
-        MetaError::Corrupt { id: self.image_id.clone(), column, value }
+        MetaError::Corrupt { id: self.owner_id.clone(), column, value }
     }
 }
 
 /// A row of `images`, without what other tables hold.
 pub(super) fn image(row: &SqliteRow) -> Result<Image, MetaError> {
     let fields = Fields::new(row, "id")?;
-    let created_at = fields.parse("created_at", parse_time)?;
-    let updated_at = match fields.get::<Option<&str>>("updated_at")? {
-        Some(_) => fields.parse("updated_at", parse_time)?,
-        None => created_at,
-    };
+    let (created_at, updated_at) = fields.times()?;
     Ok(Image {
         id: fields.parsed_id("id")?,
         name: fields.get("name")?,
@@ -115,15 +131,46 @@ pub(super) fn image(row: &SqliteRow) -> Result<Image, MetaError> {
 
 /// A row of `image_locations`.
 pub(super) fn location(fields: &Fields<'_>) -> Result<Location, MetaError> {
-    let metadata = match fields.get::<Option<&str>>("meta_data")? {
-        Some(_) => fields.parse("meta_data", parse_metadata)?,
-        None => Map::new(),
-    };
     Ok(Location {
         id: Some(fields.get("id")?),
         url: fields.get("value")?,
-        metadata,
+        metadata: fields.parse_some("meta_data", parse_metadata)?.unwrap_or_default(),
         status: fields.parse("status", LocationStatus::parse)?,
+    })
+}
+
+/// A row of `image_members`.
+pub(super) fn member(row: &SqliteRow) -> Result<Member, MetaError> {
+    let fields = Fields::new(row, "image_id")?;
+    let (created_at, updated_at) = fields.times()?;
+    Ok(Member {
+        image_id: fields.parsed_id("image_id")?,
+        member_id: fields.get("member")?,
+        status: fields.parse("status", MemberStatus::parse)?,
+        created_at,
+        updated_at,
+    })
+}
+
+/// A row of `tasks` joined with `task_info`.
+pub(super) fn task(row: &SqliteRow) -> Result<Task, MetaError> {
+    let fields = Fields::new(row, "id")?;
+    let (created_at, updated_at) = fields.times()?;
+    let json = |text: &str| serde_json::from_str(text).ok();
+    Ok(Task {
+        id: fields.owner_id().to_owned(),
+        kind: fields.get("type")?,
+        status: fields.get("status")?,
+        owner: fields.get("owner")?,
+        expires_at: fields.parse_some("expires_at", parse_time)?,
+        created_at,
+        updated_at,
+        image_id: fields.get("image_id")?,
+        request_id: fields.get("request_id")?,
+        user_id: fields.get("user_id")?,
+        input: fields.parse_some("input", json)?,
+        result: fields.parse_some("result", json)?,
+        message: fields.get("message")?,
     })
 }
 

@@ -9,7 +9,10 @@
 //! `durability = full` it is there after a power cut too.
 
 mod change;
+mod members;
+mod page;
 mod select;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,10 +29,10 @@ use crate::config::{Database, Durability};
 use crate::image::{Image, ImageId, Location, Status};
 use crate::limits;
 use change::{
-    clear_sizes, delete_rows, forget_row, insert_image, insert_location, insert_tag, put_property,
-    release, set_data, step,
+    clear_sizes, delete_rows, forget_row, insert_image, insert_location, put_property, put_tag,
+    reinstate_row, release, set_changed, set_data, step, withdraw_row,
 };
-use select::{Position, claimed, live_image, page, position_of, unfinished, whole};
+use select::{claimed, live_image, unfinished, whole};
 
 /// Image records in one SQLite file.
 #[derive(Clone, Debug)]
@@ -93,6 +96,14 @@ impl SqliteRepo {
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
         past_locks(|| self.writer.begin_with("BEGIN IMMEDIATE")).await
     }
+
+    /// Runs a statement for a test: what no method writes, others have written.
+    #[cfg(test)]
+    pub(crate) async fn run(&self, statement: String) {
+        let statement = sqlx::AssertSqlSafe(statement);
+        let ran = sqlx::raw_sql(statement).execute(&self.writer).await;
+        assert!(ran.is_ok(), "{ran:?}");
+    }
 }
 
 #[async_trait]
@@ -105,7 +116,7 @@ impl Repo for SqliteRepo {
             put_property(&mut tx, &image.id, name, value, &now).await?;
         }
         for tag in &image.tags {
-            insert_tag(&mut tx, &image.id, tag, &now).await?;
+            put_tag(&mut tx, &image.id, tag, &now).await?;
         }
         for location in &image.locations {
             insert_location(&mut tx, &image.id, location, &now).await?;
@@ -120,12 +131,46 @@ impl Repo for SqliteRepo {
 
     async fn list(&self, list: &ListQuery) -> Result<Vec<Image>, MetaError> {
         let mut tx = self.readers.begin().await?;
-        let position = match &list.marker {
-            Some(marker) => position_of(&mut tx, marker).await?,
-            None => Position::before_all(),
-        };
-        let rows = page(&mut tx, &position, list).await?;
-        whole(&mut tx, &rows).await
+        let rows = page::images(&mut tx, list).await?;
+        let unknown = || MetaError::UnknownMarker(list.marker.clone().unwrap_or_default());
+        whole(&mut tx, &rows.ok_or_else(unknown)?).await
+    }
+
+    async fn update(&self, before: &Image, after: &Image) -> Result<Image, MetaError> {
+        let mut tx = self.begin().await?;
+        set_changed(&mut tx, before, after, &row::now()).await?;
+        let image = live_image(&mut tx, &before.id).await?;
+        tx.commit().await?;
+        Ok(image)
+    }
+
+    async fn transition(&self, id: &ImageId, from: Status, to: Status) -> Result<(), MetaError> {
+        let mut tx = self.begin().await?;
+        step(&mut tx, id, from, to, &row::now()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn withdraw_location(&self, id: &ImageId, location_id: i64) -> Result<(), MetaError> {
+        let mut tx = self.begin().await?;
+        let image = live_image(&mut tx, id).await?;
+        if image.status != Status::Active {
+            let (actual, wanted) = (image.status, Status::Active);
+            return Err(MetaError::Conflict { id: id.clone(), actual, wanted });
+        }
+        if !image.locations.iter().any(|location| location.id == Some(location_id)) {
+            return Err(MetaError::NoLocation(id.clone()));
+        }
+        if image.locations.len() == 1 {
+            return Err(MetaError::LastLocation(id.clone()));
+        }
+        withdraw_row(&mut tx, id, location_id, &row::now()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn reinstate_location(&self, location_id: i64) -> Result<(), MetaError> {
+        let mut tx = self.begin().await?;
+        reinstate_row(&mut tx, location_id, &row::now()).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn claim(&self, id: &ImageId, token: &str) -> Result<(), MetaError> {
@@ -322,9 +367,11 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn keeps_the_contract() {
         let dir = tempfile::tempdir().unwrap();
-        conformance::run_all(async |name| {
-            Arc::new(open(&database(dir.path().join(name))).await) as Arc<dyn Repo>
-        })
+        let opened = async |name: &str| open(&database(dir.path().join(name))).await;
+        conformance::run_all(
+            async |name| Arc::new(opened(name).await) as Arc<dyn Repo>,
+            async |name, statement| opened(name).await.run(statement).await,
+        )
         .await;
     }
 

@@ -322,16 +322,45 @@ fn later_routes_are_not_implemented() {
     let server = server();
     let image = server.create();
     for (method, target) in [
-        ("GET", "/v2/tasks".to_owned()),
-        ("GET", format!("/v2/images/{image}/members")),
-        ("GET", format!("/v2/images/{image}/tasks")),
-        ("PUT", format!("/v2/images/{image}/tags/x")),
-        ("PATCH", format!("/v2/images/{image}")),
+        ("POST", format!("/v2/images/{image}/locations")),
         ("POST", format!("/v2/images/{image}/import")),
     ] {
         let answer = server.call(method, &target);
         answer.assert(501, "is not served yet by this release");
     }
+}
+
+/// What clients do with a record besides uploading, over a real connection.
+#[test]
+fn records_are_changed_listed_and_shared() {
+    let server = server();
+    let id = server.create_with(Body::new(1, 10_000));
+    let image = format!("/v2/images/{id}");
+    let patch = ("Content-Type", "application/openstack-images-v2.1-json-patch");
+    let change = br#"[{"op": "add", "path": "/os_distro", "value": "debian"}]"#;
+    server.conn().call("PATCH", &image, &[patch], change).assert(200, "\"os_distro\": \"debian\"");
+    let json = ("Content-Type", "application/json");
+    server.conn().call("PATCH", &image, &[json], change).assert(415, "Image PATCH expects");
+
+    let conn = &mut server.conn();
+    conn.call("PUT", &format!("{image}/tags/t1"), &[], b"").assert(204, "");
+    let list = "/v2/images?tag=t1&os_distro=debian&sort=name:asc&size_min=10000";
+    conn.call("GET", list, &[], b"").assert(200, &id);
+    conn.call("GET", &format!("{list}&name=no"), &[], b"").assert(200, "{\"images\": []");
+    conn.call("GET", "/v2/images?size=x", &[], b"").assert(400, "must be an integer");
+
+    let members = format!("{image}/members");
+    conn.call("POST", &members, &[json], br#"{"member": "p"}"#).assert(200, "pending");
+    let accept = br#"{"status": "accepted"}"#;
+    conn.call("PUT", &format!("{members}/p"), &[json], accept).assert(200, "accepted");
+    conn.call("DELETE", &format!("{members}/p"), &[], b"").assert(204, "");
+
+    conn.call("POST", &format!("{image}/actions/deactivate"), &[], b"").assert(204, "");
+    let file = format!("{image}/file");
+    assert_eq!(server.call("GET", &file).status(), 200, "an administrator still reads it");
+    conn.call("POST", &format!("{image}/actions/reactivate"), &[], b"").assert(204, "");
+    conn.call("GET", "/v2/schemas/image", &[], b"").assert(200, "\"disk_format\"");
+    conn.call("GET", "/v2/tasks", &[], b"").assert(200, "{\"tasks\": []");
 }
 
 /// An upload's stages and its result are counted.

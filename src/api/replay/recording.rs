@@ -90,6 +90,7 @@ impl Answer {
     /// What must be the same every time: no new ids, no times.
     pub(super) fn comparable(&self) -> (u16, Vec<(&'static str, String)>, String) {
         let names = [
+            "accept-patch",
             "allow",
             "content-type",
             "location",
@@ -109,7 +110,9 @@ fn mask(text: &str) -> String {
     while let Some(c) = rest.chars().next() {
         let (length, word) = if rest.get(..36).is_some_and(|id| ImageId::parse(id).is_some()) {
             (36, "<id>".to_owned())
-        } else if rest.get(..20).is_some_and(is_time) {
+        } else if rest.get(..26).is_some_and(|at| has_shape(at, *b"0000-00-00T00:00:00.000000")) {
+            (26, "<time>".to_owned())
+        } else if rest.get(..20).is_some_and(|at| has_shape(at, *b"0000-00-00T00:00:00Z")) {
             (20, "<time>".to_owned())
         } else {
             (c.len_utf8(), c.to_string())
@@ -120,7 +123,7 @@ fn mask(text: &str) -> String {
     out
 }
 
-fn is_time(text: &str) -> bool {
-    let shape = text.bytes().map(|b| if b.is_ascii_digit() { b'0' } else { b });
-    shape.eq(*b"0000-00-00T00:00:00Z")
+/// Whether a text is the pattern but for its digits.
+fn has_shape<const N: usize>(text: &str, pattern: [u8; N]) -> bool {
+    text.bytes().map(|b| if b.is_ascii_digit() { b'0' } else { b }).eq(pattern)
 }

@@ -1,11 +1,13 @@
-//! The service that the recordings were made with, in memory: three stores, no database.
+//! The service that the recordings were made with: three stores that hold nothing, and a database.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
+use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -17,7 +19,7 @@ use crate::config::{
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
 use crate::lanes::Lanes;
 use crate::limits::MIB;
-use crate::meta::{Commit, ListQuery, MetaError, Repo};
+use crate::meta::{ListQuery, Repo, SqliteRepo};
 use crate::observe::Metrics;
 use crate::ring::Engines;
 use crate::store::{Draft, Entry, Registry, SizeHint, Source, Store, StoreError, StoreErrorKind};
@@ -26,34 +28,38 @@ use crate::upload::{Janitor, Uploads};
 /// The service, and handles on what it would otherwise hide.
 pub(super) struct World {
     pub(super) app: App,
-    pub(super) records: Arc<Records>,
+    pub(super) repo: Arc<SqliteRepo>,
     pub(super) fast: Arc<Shelf>,
+    pub(super) slow: Arc<Shelf>,
+    _dir: TempDir,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
-        Self::with(|_| {}, true)
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}, true).await
     }
 
     /// A service whose API options differ, or which has a single store.
-    pub(super) fn with(change: impl FnOnce(&mut Api), is_multi: bool) -> Self {
-        let mut settings = settings();
+    pub(super) async fn with(change: impl FnOnce(&mut Api), is_multi: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = settings(&dir.path().join("glance.sqlite"));
         change(&mut settings.api);
-        let records = Arc::new(Records::default());
-        let fast = Arc::new(Shelf::file("fast"));
+        let repo = SqliteRepo::open(&settings.database, Durability::None).await.unwrap();
+        let repo = Arc::new(repo);
+        let (fast, slow) = (Arc::new(Shelf::file("fast")), Arc::new(Shelf::file("slow")));
         let web = Shelf { scheme: "http", ..Shelf::file("web") };
         let entries = vec![
             entry(fast.clone(), "Fast local file store"),
-            entry(Arc::new(Shelf::file("slow")), "Slow local file store"),
+            entry(slow.clone(), "Slow local file store"),
             entry(Arc::new(web), "Read-only HTTP store"),
         ];
         let stores = Arc::new(Registry::from_entries(entries, "fast", is_multi));
-        let (janitor, handle) = Janitor::new(records.clone(), stores.clone());
+        let (janitor, handle) = Janitor::new(repo.clone(), stores.clone());
         tokio::spawn(janitor.run());
         let metrics = Metrics::new();
         let uploads = Uploads::new(
             &settings,
-            records.clone(),
+            repo.clone(),
             Engines::threads("no uploads here"),
             Arena::new(MIB, 1).unwrap(),
             Lanes::start(1).unwrap(),
@@ -62,23 +68,53 @@ impl World {
         );
         let settings = Arc::new(settings);
         let reads = Arena::new(MIB, 0).unwrap();
-        let app = App { settings, repo: records.clone(), stores, uploads, reads, metrics };
-        Self { app, records, fast }
+        let app = App { settings, repo: repo.clone(), stores, uploads, reads, metrics };
+        Self { app, repo, fast, slow, _dir: dir }
     }
 
     /// Puts the image of an answer's JSON among the records.
-    pub(super) fn seed(&self, json: &Value) -> ImageId {
-        let image = image(json);
-        let id = image.id.clone();
-        self.records.live.lock().unwrap().push(image);
-        id
+    pub(super) async fn seed(&self, json: &Value) -> ImageId {
+        self.seed_with(json, |_| {}).await
+    }
+
+    /// Puts the image of an answer's JSON, changed, among the records.
+    pub(super) async fn seed_with(&self, json: &Value, change: impl FnOnce(&mut Image)) -> ImageId {
+        let mut image = image(json);
+        change(&mut image);
+        self.repo.create(&image).await.unwrap();
+        image.id
+    }
+
+    /// Puts a page among the records so that it is listed in its order: what shows the same
+    /// second was made at different times within it.
+    pub(super) async fn seed_page(&self, page: &Value) {
+        for (micros, json) in (1..).zip(page["images"].as_array().unwrap().iter().rev()) {
+            let later = time::Duration::microseconds(micros);
+            self.seed_with(json, |image| image.created_at += later).await;
+        }
     }
 
     /// Puts a queued image among the records.
-    pub(super) fn seed_queued(&self, id: &str, change: impl FnOnce(&mut Image)) {
+    pub(super) async fn seed_queued(&self, id: &str, change: impl FnOnce(&mut Image)) {
         let mut image = Image::queued(ImageId::parse(id).unwrap());
         change(&mut image);
-        self.records.live.lock().unwrap().push(image);
+        self.repo.create(&image).await.unwrap();
+    }
+
+    /// The record of an image.
+    pub(super) async fn record(&self, id: &str) -> Image {
+        self.repo.get(&ImageId::parse(id).unwrap()).await.unwrap()
+    }
+
+    /// How many images there are.
+    pub(super) async fn count(&self) -> usize {
+        let all = ListQuery { limit: u64::MAX, ..ListQuery::default() };
+        self.repo.list(&all).await.unwrap().len()
+    }
+
+    /// Whether data of a record that is gone is still to be removed.
+    pub(super) async fn has_unfinished_deletes(&self) -> bool {
+        !self.repo.unfinished_deletes().await.unwrap().is_empty()
     }
 }
 
@@ -86,7 +122,7 @@ fn entry(store: Arc<Shelf>, description: &str) -> Entry {
     Entry { store, description: Some(description.into()), weight: 0 }
 }
 
-fn settings() -> Settings {
+fn settings(sqlite_path: &Path) -> Settings {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let staging = FileStore {
         datadirs: vec![],
@@ -100,9 +136,9 @@ fn settings() -> Settings {
         backlog: 1,
         identity: Identity::None,
         database: Database {
-            sqlite_path: "unused".into(),
+            sqlite_path: sqlite_path.into(),
             sqlite_synchronous: true,
-            max_pool_size: 1,
+            max_pool_size: 2,
         },
         stores: Stores {
             is_multi: true,
@@ -118,6 +154,7 @@ fn settings() -> Settings {
             api_limit_max: 1000,
             image_property_quota: Some(128),
             image_tag_quota: Some(128),
+            image_member_quota: Some(128),
             image_size_cap_bytes: 1 << 40,
             show_image_direct_url: true,
             show_multiple_locations: true,
@@ -156,7 +193,7 @@ fn image(json: &Value) -> Image {
     let number = |key: &str| json[key].as_u64();
     let time = |key: &str| OffsetDateTime::parse(json[key].as_str().unwrap(), &Rfc3339).unwrap();
     let location = |at: &Value| Location {
-        id: Some(1),
+        id: None,
         url: at["url"].as_str().unwrap().into(),
         metadata: at["metadata"].as_object().unwrap().clone(),
         status: LocationStatus::Active,
@@ -190,94 +227,6 @@ fn image(json: &Value) -> Image {
 fn custom_properties(json: &Value) -> BTreeMap<String, String> {
     let fields = json.as_object().unwrap().iter().take_while(|(key, _)| *key != "name");
     fields.map(|(key, value)| (key.clone(), value.as_str().unwrap().into())).collect()
-}
-
-/// A repository of records in memory, newest first as they are seeded.
-#[derive(Debug, Default)]
-pub(super) struct Records {
-    pub(super) live: Mutex<Vec<Image>>,
-    pub(super) deleted: Mutex<BTreeSet<ImageId>>,
-    pub(super) delayed: Mutex<BTreeSet<ImageId>>,
-    pub(super) forgotten: Mutex<Vec<i64>>,
-}
-
-impl Records {
-    fn position(&self, id: &ImageId) -> Result<usize, MetaError> {
-        let live = self.live.lock().unwrap();
-        live.iter().position(|i| &i.id == id).ok_or_else(|| MetaError::NotFound(id.clone()))
-    }
-}
-
-#[async_trait]
-impl Repo for Records {
-    async fn create(&self, image: &Image) -> Result<(), MetaError> {
-        let is_deleted = self.deleted.lock().unwrap().contains(&image.id);
-        if is_deleted || self.position(&image.id).is_ok() {
-            return Err(MetaError::Exists(image.id.clone()));
-        }
-        self.live.lock().unwrap().insert(0, image.clone());
-        Ok(())
-    }
-
-    async fn get(&self, id: &ImageId) -> Result<Image, MetaError> {
-        let position = self.position(id)?;
-        Ok(self.live.lock().unwrap()[position].clone())
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Vec<Image>, MetaError> {
-        let start = match &query.marker {
-            None => 0,
-            Some(marker) => {
-                let unknown = || MetaError::UnknownMarker(marker.clone());
-                let id = ImageId::parse(marker).ok_or_else(unknown)?;
-                1 + self.position(&id).map_err(|_| unknown())?
-            }
-        };
-        let live = self.live.lock().unwrap();
-        let wanted = live.iter().skip(start);
-        let wanted = wanted.filter(|i| query.os_hidden.is_none_or(|hidden| i.os_hidden == hidden));
-        Ok(wanted.take(usize::try_from(query.limit).unwrap()).cloned().collect())
-    }
-
-    async fn delete(&self, id: &ImageId, delayed: bool) -> Result<Vec<Location>, MetaError> {
-        let position = self.position(id)?;
-        let image = self.live.lock().unwrap().remove(position);
-        self.deleted.lock().unwrap().insert(id.clone());
-        if delayed {
-            self.delayed.lock().unwrap().insert(id.clone());
-            return Ok(Vec::new());
-        }
-        Ok(image.locations)
-    }
-
-    async fn forget_location(&self, location_id: i64) -> Result<(), MetaError> {
-        self.forgotten.lock().unwrap().push(location_id);
-        Ok(())
-    }
-
-    async fn claim(&self, id: &ImageId, _: &str) -> Result<(), MetaError> {
-        Err(MetaError::NotFound(id.clone()))
-    }
-
-    async fn commit(&self, id: &ImageId, _: &str, _: &Commit) -> Result<Image, MetaError> {
-        Err(MetaError::NotFound(id.clone()))
-    }
-
-    async fn restore(&self, _: &ImageId, _: &str) -> Result<(), MetaError> {
-        Ok(())
-    }
-
-    async fn claimed_by(&self, _: &str) -> Result<Vec<Image>, MetaError> {
-        Ok(vec![])
-    }
-
-    async fn unfinished_deletes(&self) -> Result<BTreeMap<ImageId, Vec<Location>>, MetaError> {
-        Ok(BTreeMap::new())
-    }
-
-    async fn ping(&self) -> Result<(), MetaError> {
-        Ok(())
-    }
 }
 
 /// A store that only knows what was removed from it, and how it is to fail.

@@ -8,6 +8,7 @@
 
 mod client;
 mod control;
+mod lanes;
 mod process;
 mod report;
 mod scratch;
@@ -19,6 +20,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use control::Control;
+pub use lanes::{LanesBench, LanesReport, Serial};
 pub use report::Report;
 pub use size::ByteSize;
 pub use upload::UploadBench;
@@ -28,6 +30,8 @@ pub use upload::UploadBench;
 pub enum BenchCommand {
     /// Uploads to a server of this build, beside two controls
     Upload(UploadBench),
+    /// Hashes on one core with each tier of kernels, beside a serial loop
+    Lanes(LanesBench),
     /// A control that `bench upload` starts
     #[command(hide = true)]
     Control(Control),
@@ -42,6 +46,11 @@ impl BenchCommand {
         match self {
             Self::Upload(bench) => {
                 let report = bench.run()?;
+                print!("{}", if bench.json { report.json() } else { report.to_string() });
+                Ok(())
+            }
+            Self::Lanes(bench) => {
+                let report = bench.run(Serial::CRATES);
                 print!("{}", if bench.json { report.json() } else { report.to_string() });
                 Ok(())
             }

@@ -65,7 +65,7 @@ fn slowest_to_mean(seconds: &[f64]) -> f64 {
 }
 
 /// 0 where there is nothing to divide by.
-fn ratio(part: f64, whole: f64) -> f64 {
+pub(super) fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
@@ -136,7 +136,7 @@ impl Figures {
 }
 
 /// The middle value, or the mean of the two middle ones; 0 of nothing.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

@@ -89,6 +89,7 @@ fn cf_02_defaults_are_glances() {
     assert_eq!(api.hashing_algorithm, HashAlgo::Sha512);
     assert_eq!((api.limit_param_default, api.api_limit_max), (25, 1000));
     assert_eq!((api.image_property_quota, api.image_tag_quota), (Some(128), Some(128)));
+    assert_eq!(api.image_member_quota, Some(128));
     assert_eq!(api.image_size_cap_bytes, 1_099_511_627_776);
     assert!(!api.show_image_direct_url && !api.show_multiple_locations && !api.delayed_delete);
     assert_eq!(api.max_request_id_length, 64);
@@ -109,7 +110,7 @@ fn cf_02_cf_03_cf_04_cf_05_api_options_are_read() {
          \nhashing_algorithm = sha256\nenabled_import_methods = [web-download, 'copy-image']
          \nworker_self_reference_url = http://w1:9292/\npublic_endpoint = https://images/v/
          \nshow_image_direct_url = yes\nshow_multiple_locations = 1\ndelayed_delete = on
-         \nimage_property_quota = -1\nimage_tag_quota = 5\nimage_size_cap = 9223372036854775808
+         \nimage_property_quota = -1\nimage_tag_quota = 5\nimage_member_quota = 6\nimage_size_cap = 9223372036854775808
          \nlimit_param_default = 7\napi_limit_max = 9\nmax_request_id_length = 10
          \nimage_cache_dir = /c\n[healthcheck]\ndisable_by_file_path = /run/off"
             .replace("\n         \n", "\n")
@@ -120,6 +121,7 @@ fn cf_02_cf_03_cf_04_cf_05_api_options_are_read() {
     assert_eq!(api.enabled_import_methods, ["web-download", "copy-image"]);
     assert_eq!(api.public_endpoint.as_deref(), Some("https://images/v"));
     assert_eq!((api.image_property_quota, api.image_tag_quota), (None, Some(5)));
+    assert_eq!(api.image_member_quota, Some(6));
     assert_eq!(api.image_size_cap_bytes, 1 << 63);
     assert!(api.show_image_direct_url && api.show_multiple_locations && api.delayed_delete);
     assert_eq!((api.limit_param_default, api.api_limit_max), (7, 9));

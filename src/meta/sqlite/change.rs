@@ -1,6 +1,6 @@
 //! What is changed in SQLite. Each function runs in the transaction of the caller, who commits.
 
-use sqlx::{SqliteConnection, query};
+use sqlx::{Encode, QueryBuilder, Sqlite, SqliteConnection, Type, query};
 
 use super::select::live_image;
 use crate::image::{Image, ImageId, Location, Status};
@@ -81,6 +81,90 @@ pub(super) async fn insert_image(
     }
 }
 
+/// Writes what a client has changed in an image, and nothing else.
+pub(super) async fn set_changed(
+    conn: &mut SqliteConnection,
+    before: &Image,
+    after: &Image,
+    now: &str,
+) -> Result<(), MetaError> {
+    set_attributes(conn, before, after, now).await?;
+    for (name, value) in &after.properties {
+        if before.properties.get(name) != Some(value) {
+            put_property(conn, &before.id, name, value, now).await?;
+        }
+    }
+    for name in before.properties.keys().filter(|name| !after.properties.contains_key(*name)) {
+        delete_child(conn, DELETE_PROPERTY, &before.id, name, now).await?;
+    }
+    for tag in after.tags.difference(&before.tags) {
+        put_tag(conn, &before.id, tag, now).await?;
+    }
+    for tag in before.tags.difference(&after.tags) {
+        delete_child(conn, DELETE_TAG, &before.id, tag, now).await?;
+    }
+    Ok(())
+}
+
+/// Sets the columns that differ, and the time of the change in any case.
+async fn set_attributes(
+    conn: &mut SqliteConnection,
+    before: &Image,
+    after: &Image,
+    now: &str,
+) -> Result<(), MetaError> {
+    let mut sql = QueryBuilder::new("UPDATE images SET updated_at = ");
+    sql.push_bind(now.to_owned());
+    set(&mut sql, "name", &before.name, &after.name);
+    set(&mut sql, "owner", &before.owner, &after.owner);
+    set(&mut sql, "disk_format", &before.disk_format, &after.disk_format);
+    set(&mut sql, "container_format", &before.container_format, &after.container_format);
+    set(&mut sql, "min_disk", &before.min_disk, &after.min_disk);
+    set(&mut sql, "min_ram", &before.min_ram, &after.min_ram);
+    set(&mut sql, "protected", &before.protected, &after.protected);
+    set(&mut sql, "os_hidden", &before.os_hidden, &after.os_hidden);
+    let visibility = |image: &Image| image.visibility.as_str().to_owned();
+    set(&mut sql, "visibility", &visibility(before), &visibility(after));
+    sql.push(" WHERE deleted = 0 AND id = ").push_bind(before.id.as_str().to_owned());
+    let formats = |image: &Image| (image.disk_format.clone(), image.container_format.clone());
+    if formats(before) != formats(after) {
+        sql.push(" AND status = ").push_bind(before.status.as_str());
+    }
+    match sql.build().execute(&mut *conn).await?.rows_affected() {
+        0 => Err(refusal(conn, &before.id, before.status).await),
+        _ => Ok(()),
+    }
+}
+
+fn set<'v, T>(sql: &mut QueryBuilder<Sqlite>, column: &str, before: &T, after: &'v T)
+where
+    T: Clone + PartialEq + Encode<'v, Sqlite> + Type<Sqlite> + Send + 'v,
+{
+    if before != after {
+        sql.push(format_args!(", {column} = ")).push_bind(after.clone());
+    }
+}
+
+const DELETE_PROPERTY: &str = "UPDATE image_properties
+    SET deleted = 1, deleted_at = ?3, updated_at = ?3
+    WHERE image_id = ?1 AND name = ?2 AND deleted = 0";
+
+const DELETE_TAG: &str = "UPDATE image_tags
+    SET deleted = 1, deleted_at = ?3, updated_at = ?3
+    WHERE image_id = ?1 AND value = ?2 AND deleted = 0";
+
+/// Marks a property or a tag as deleted; it may be so already.
+async fn delete_child(
+    conn: &mut SqliteConnection,
+    mark: &'static str,
+    id: &ImageId,
+    key: &str,
+    now: &str,
+) -> Result<(), sqlx::Error> {
+    query(mark).bind(id.as_str()).bind(key).bind(now).execute(conn).await?;
+    Ok(())
+}
+
 /// Sets a property. `(image_id, name)` is unique over deleted rows too, so a deleted one is
 /// revived.
 pub(super) async fn put_property(
@@ -105,7 +189,8 @@ pub(super) async fn put_property(
     Ok(())
 }
 
-pub(super) async fn insert_tag(
+/// Sets a tag that may be there already.
+pub(super) async fn put_tag(
     conn: &mut SqliteConnection,
     id: &ImageId,
     tag: &str,
@@ -113,7 +198,9 @@ pub(super) async fn insert_tag(
 ) -> Result<(), sqlx::Error> {
     query(
         "INSERT INTO image_tags (image_id, value, created_at, updated_at, deleted)
-         VALUES (?1, ?2, ?3, ?3, 0)",
+         SELECT ?1, ?2, ?3, ?3, 0
+         WHERE NOT EXISTS
+            (SELECT 1 FROM image_tags WHERE image_id = ?1 AND value = ?2 AND deleted = 0)",
     )
     .bind(id.as_str())
     .bind(tag)
@@ -233,6 +320,49 @@ pub(super) async fn forget_row(
     query(
         "UPDATE image_locations SET status = 'deleted', updated_at = ?2
          WHERE id = ?1 AND deleted = 1 AND status = 'pending_delete'",
+    )
+    .bind(location_id)
+    .bind(now)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes a location from its image, whose data is now to be removed.
+pub(super) async fn withdraw_row(
+    conn: &mut SqliteConnection,
+    id: &ImageId,
+    location_id: i64,
+    now: &str,
+) -> Result<(), sqlx::Error> {
+    query(
+        "UPDATE image_locations
+            SET deleted = 1, deleted_at = ?2, updated_at = ?2, status = 'pending_delete'
+         WHERE id = ?1",
+    )
+    .bind(location_id)
+    .bind(now)
+    .execute(&mut *conn)
+    .await?;
+    query("UPDATE images SET updated_at = ?2 WHERE id = ?1")
+        .bind(id.as_str())
+        .bind(now)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Gives a location whose data could not be removed back to its image, if that still lives.
+pub(super) async fn reinstate_row(
+    conn: &mut SqliteConnection,
+    location_id: i64,
+    now: &str,
+) -> Result<(), sqlx::Error> {
+    query(
+        "UPDATE image_locations
+            SET deleted = 0, deleted_at = NULL, updated_at = ?2, status = 'active'
+         WHERE id = ?1 AND deleted = 1 AND status = 'pending_delete'
+           AND EXISTS (SELECT 1 FROM images WHERE images.id = image_id AND images.deleted = 0)",
     )
     .bind(location_id)
     .bind(now)

@@ -8,7 +8,7 @@ use sqlx::{SqliteConnection, SqliteExecutor, query};
 
 use crate::image::{Image, ImageId};
 use crate::meta::row::{self, Fields};
-use crate::meta::{CLAIM_PROPERTY, ListQuery, MetaError};
+use crate::meta::{CLAIM_PROPERTY, MetaError};
 
 pub(super) async fn live_image(
     conn: &mut SqliteConnection,
@@ -19,54 +19,6 @@ pub(super) async fn live_image(
         .fetch_all(&mut *conn)
         .await?;
     whole(conn, &rows).await?.pop().ok_or_else(|| MetaError::NotFound(id.clone()))
-}
-
-/// Where an image stands in the list's order, newest first.
-pub(super) struct Position {
-    created_at: String,
-    id: String,
-}
-
-impl Position {
-    /// Where the first page starts: no row comes before it.
-    pub(super) fn before_all() -> Self {
-        Self { created_at: "9999-12-31 23:59:59.999999".to_owned(), id: "~".to_owned() }
-    }
-}
-
-/// The position of a live image.
-pub(super) async fn position_of(
-    conn: &mut SqliteConnection,
-    marker: &str,
-) -> Result<Position, MetaError> {
-    let row = query("SELECT id, created_at FROM images WHERE id = ?1 AND deleted = 0")
-        .bind(marker)
-        .fetch_optional(conn)
-        .await?
-        .ok_or_else(|| MetaError::UnknownMarker(marker.to_owned()))?;
-    let created_at = Fields::new(&row, "id")?.get("created_at")?;
-    Ok(Position { created_at, id: marker.to_owned() })
-}
-
-/// `+deleted` keeps SQLite from that column's index: nearly all rows are live, so it would sort
-/// the whole table for each page instead of walking `created_at_image_idx`.
-const PAGE: &str = "SELECT * FROM images
-    WHERE +deleted = 0 AND (created_at, id) < (?1, ?2) AND (?3 IS NULL OR os_hidden = ?3)
-    ORDER BY created_at DESC, id DESC LIMIT ?4";
-
-/// Rows of `images` that follow `after`.
-pub(super) async fn page(
-    conn: &mut SqliteConnection,
-    after: &Position,
-    list: &ListQuery,
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    query(PAGE)
-        .bind(&after.created_at)
-        .bind(&after.id)
-        .bind(list.os_hidden)
-        .bind(i64::try_from(list.limit).unwrap_or(i64::MAX))
-        .fetch_all(conn)
-        .await
 }
 
 /// Rows of `images` that `node_id` is filling: their claims are tokens `node_id/uuid`.
@@ -87,20 +39,42 @@ pub(super) async fn claimed(
     .await
 }
 
-/// Rows of `image_locations` whose data outlived its image. Under delayed delete the image is
-/// `pending_delete` too, and the data is the scrubber's.
+/// Rows of `image_locations` that are gone from their image while their data is not. Under delayed
+/// delete the image is `pending_delete` too, and the data is the scrubber's.
 pub(super) async fn unfinished(
     conn: impl SqliteExecutor<'_>,
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     query(
         "SELECT location.* FROM image_locations AS location JOIN images
             ON images.id = location.image_id
-         WHERE location.status = 'pending_delete' AND images.status = 'deleted'
+         WHERE location.status = 'pending_delete' AND images.status <> 'pending_delete'
          ORDER BY location.id",
     )
     .fetch_all(conn)
     .await
 }
+
+/// A task with what is known of it.
+macro_rules! task {
+    ($which:literal) => {
+        concat!(
+            "SELECT tasks.*, task_info.input, task_info.result, task_info.message
+             FROM tasks LEFT JOIN task_info ON task_info.task_id = tasks.id
+             WHERE +deleted = 0 AND ",
+            $which
+        )
+    };
+}
+
+/// The task with the id `?1`.
+pub(super) const TASK: &str = task!("id = ?1");
+
+/// Tasks that have not expired at `?1`, of the image `?2`.
+pub(super) const TASKS_OF_IMAGE: &str =
+    task!("(expires_at IS NULL OR expires_at > ?1) AND image_id = ?2 ORDER BY created_at, id");
+
+/// Tasks that have not expired at the time that is bound next. More conditions may follow.
+pub(super) const LIVE_TASKS: &str = task!("coalesce(expires_at, '~') > ");
 
 /// Completes rows of `images` with properties, tags and locations: one query for each, however
 /// many images.
@@ -115,7 +89,7 @@ pub(super) async fn whole(
     for children in [PROPERTIES, TAGS, LOCATIONS] {
         for row in query(children.select).bind(ids.to_string()).fetch_all(&mut *conn).await? {
             let fields = Fields::new(&row, "image_id")?;
-            if let Some(&i) = index.get(fields.image_id()) {
+            if let Some(&i) = index.get(fields.owner_id()) {
                 (children.add)(&mut images[i], &fields)?;
             }
         }
@@ -123,7 +97,8 @@ pub(super) async fn whole(
     Ok(images)
 }
 
-/// How the rows of another table become part of their image. For `+deleted` see [`PAGE`].
+/// How the rows of another table become part of their image. `+deleted` keeps SQLite from that
+/// column's index, as in `page`.
 struct Children {
     select: &'static str,
     add: fn(&mut Image, &Fields<'_>) -> Result<(), MetaError>,
@@ -167,14 +142,13 @@ mod tests {
     use super::*;
     use crate::meta::schema;
 
-    /// A page costs what it shows, not what the database holds: asks SQLite how it would go about
-    /// it.
+    /// Completing an image costs what it has, not what the database holds: asks SQLite how it
+    /// would go about it.
     #[tokio::test]
-    async fn a_page_is_found_by_index() {
+    async fn what_belongs_to_an_image_is_found_by_index() {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         schema::sync(&mut conn).await.unwrap();
         for (select, index) in [
-            (PAGE, "created_at_image_idx (created_at<?)"),
             (PROPERTIES.select, "ix_image_properties_image_id (image_id=?)"),
             (TAGS.select, "ix_image_tags_image_id (image_id=?)"),
             (LOCATIONS.select, "ix_image_locations_image_id (image_id=?)"),

@@ -1,0 +1,144 @@
+//! `PATCH /v2/images/{image_id}` (`UP-01` to `UP-09`).
+//!
+//! The changes are applied to a copy, one after the other; then what differs is written at once.
+//! Two requests at once that change different things both last, where Glance writes the whole
+//! record and loses one of them (`DW-04`).
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use super::App;
+use super::answer;
+use super::check;
+use super::fault::Fault;
+use super::images::find;
+use super::locations;
+use super::patch::{self, Change, Op};
+use super::view;
+use crate::image::{Image, Location, Status};
+
+/// Changes a record. A request without changes answers the record as it is.
+///
+/// Not cancel-safe: where locations are removed, see [`locations::remove`].
+pub(super) async fn update(
+    app: &App,
+    head: &Parts,
+    id: &str,
+    body: &[u8],
+) -> Result<Response<Bytes>, Fault> {
+    let changes = patch::parse(head, body, &app.settings.api)?;
+    let mut image = find(app, id).await?;
+    if !changes.is_empty() {
+        image = applied(app, &image, &changes).await?;
+    }
+    Ok(answer::json(StatusCode::OK, &view::image(app, &image)))
+}
+
+async fn applied(app: &App, before: &Image, changes: &[Change]) -> Result<Image, Fault> {
+    let mut draft = Draft { app, image: before.clone(), removed: Vec::new() };
+    changes.iter().try_for_each(|change| draft.apply(change))?;
+    check::changed(before, &draft.image, &app.settings.api)?;
+    let updated = app.repo.update(before, &draft.image).await?;
+    if draft.removed.is_empty() {
+        return Ok(updated);
+    }
+    for location in &draft.removed {
+        locations::remove(app, &before.id, location).await?;
+    }
+    Ok(app.repo.get(&before.id).await?)
+}
+
+/// An image in the middle of its changes.
+struct Draft<'a> {
+    app: &'a App,
+    image: Image,
+    /// Locations whose data goes once the rest is written.
+    removed: Vec<Location>,
+}
+
+impl Draft<'_> {
+    fn apply(&mut self, change: &Change) -> Result<(), Fault> {
+        if change.key == "locations" {
+            return self.apply_to_locations(change);
+        }
+        let is_attribute = is_attribute(&change.key);
+        match change.op {
+            Op::Add => {
+                let is_there = is_attribute || self.image.properties.contains_key(&change.key);
+                if is_there && !change.may_overwrite {
+                    let reason = format!("Property {} already present.", change.key);
+                    return Err(Fault::contradiction(reason));
+                }
+                self.set(change)
+            }
+            Op::Replace if is_attribute || self.image.properties.contains_key(&change.key) => {
+                self.set(change)
+            }
+            Op::Remove if is_attribute => {
+                Err(Fault::denied(format!("Property {} may not be removed.", change.key)))
+            }
+            Op::Remove if self.image.properties.remove(&change.key).is_some() => Ok(()),
+            Op::Replace | Op::Remove => {
+                Err(Fault::contradiction(format!("Property {} does not exist.", change.key)))
+            }
+        }
+    }
+
+    fn set(&mut self, change: &Change) -> Result<(), Fault> {
+        match change.key.as_str() {
+            "min_disk" => self.image.min_disk = check::minimum(&change.key, &change.value)?,
+            "min_ram" => self.image.min_ram = check::minimum(&change.key, &change.value)?,
+            key => {
+                self.may_set_format(key)?;
+                if !check::assign(&mut self.image, key, &change.value) {
+                    let value = change.value.as_str().unwrap_or_default();
+                    self.image.properties.insert(key.to_owned(), value.to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Formats say what the data is, and stay once there is data.
+    fn may_set_format(&self, key: &str) -> Result<(), Fault> {
+        let is_format = ["disk_format", "container_format"].contains(&key);
+        match self.image.status {
+            Status::Queued | Status::Importing => Ok(()),
+            _ if is_format => Err(Fault::forbidden(format!(
+                "Attribute {key} can be only replaced for a queued image."
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_to_locations(&mut self, change: &Change) -> Result<(), Fault> {
+        let position = change.position.as_deref().unwrap_or_default();
+        match change.op {
+            Op::Replace => locations::replace(self.app, &self.image, &change.value),
+            Op::Add => locations::add(self.app, &self.image, position, &change.value),
+            Op::Remove => {
+                let location = locations::take(self.app, &mut self.image, position)?;
+                self.removed.push(location);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Attributes that a client may set, which can't be removed.
+fn is_attribute(key: &str) -> bool {
+    [
+        "name",
+        "disk_format",
+        "container_format",
+        "visibility",
+        "min_disk",
+        "min_ram",
+        "owner",
+        "protected",
+        "os_hidden",
+        "tags",
+    ]
+    .contains(&key)
+}

@@ -1,0 +1,225 @@
+//! `glissade bench lanes`: what one core hashes in a second of its own time.
+//!
+//! Every tier that the CPU has, over numbers of streams, beside the loop that it replaces: MD5,
+//! then SHA-512, of each block. Time is the thread's CPU time, so that other work on the machine
+//! disturbs little, and ratios are taken within rounds. `cargo bench --bench lanes` is the same
+//! against OpenSSL, which the program itself does not link.
+
+use std::fmt;
+use std::hint::black_box;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+use super::report::{median, ratio};
+use crate::image::HashAlgo;
+use crate::lanes::Tier;
+use crate::limits::{BENCH_STREAMS_MAX, MIB};
+
+/// Arguments of `glissade bench lanes`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LanesBench {
+    /// Numbers of streams hashed together on one core
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16],
+        value_parser = clap::value_parser!(u32).range(1..=BENCH_STREAMS_MAX))]
+    pub streams: Vec<u32>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What the lanes are compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Serial {
+    /// For the report.
+    pub name: &'static str,
+    /// Computes MD5 and SHA-512 of some bytes.
+    pub hash: fn(&[u8]),
+}
+
+impl Serial {
+    /// The portable tier, the crates `md-5` and `ring`.
+    pub const CRATES: Self = Self {
+        name: "md-5 and ring",
+        hash: |bytes| {
+            black_box(Tier::PORTABLE.digests(HashAlgo::Sha512, &[bytes]));
+        },
+    };
+}
+
+/// A kernel that computes both digests at once must gain this over the serial loop. Less means
+/// that the compiler took the interleaving apart.
+const FUSED_GAIN_MIN: f64 = 1.3;
+/// Rounds; the report has their medians.
+const ROUNDS: usize = 11;
+/// Bytes hashed at a time, over all streams.
+const BYTES: usize = 8 * MIB;
+
+impl LanesBench {
+    /// Measures against `serial`.
+    #[must_use]
+    pub fn run(&self, serial: Serial) -> LanesReport {
+        let noise: Vec<u8> =
+            (0..BYTES).map(|at| at.wrapping_mul(0x9e37_79b9).to_le_bytes()[2]).collect();
+        let mut rates = vec![Vec::new(); 1 + Tier::available().len() * self.streams.len()];
+        for _ in 0..ROUNDS {
+            let baseline = rate(|| (serial.hash)(&noise));
+            let lanes = self.subjects().map(|(tier, streams)| hash_rate(tier, streams, &noise));
+            for (rates, rate) in rates.iter_mut().zip(std::iter::once(baseline).chain(lanes)) {
+                rates.push(rate);
+            }
+        }
+        self.report(serial, &rates)
+    }
+
+    /// Every tier with every number of streams.
+    fn subjects(&self) -> impl Iterator<Item = (Tier, u32)> {
+        let streams = self.streams.clone();
+        Tier::available()
+            .into_iter()
+            .flat_map(move |tier| streams.clone().into_iter().map(move |streams| (tier, streams)))
+    }
+
+    fn report(&self, serial: Serial, rates: &[Vec<f64>]) -> LanesReport {
+        let (baseline, lanes) = rates.split_first().unwrap_or((const { &Vec::new() }, &[]));
+        let row = |((tier, streams), rates): ((Tier, u32), &Vec<f64>)| Row {
+            tier: tier.name(),
+            streams,
+            gb_per_cpu_sec: median(rates.iter().copied()),
+            gain: median(rates.iter().zip(baseline).map(|(ours, theirs)| ratio(*ours, *theirs))),
+        };
+        LanesReport {
+            serial: serial.name,
+            serial_gb_per_cpu_sec: median(baseline.iter().copied()),
+            rounds: ROUNDS,
+            rows: self.subjects().zip(lanes).map(row).collect(),
+        }
+    }
+}
+
+/// GB hashed in a second of this thread's time.
+fn rate(hash: impl FnOnce()) -> f64 {
+    let before = cpu_time();
+    hash();
+    ratio(BYTES as f64 / 1e9, (cpu_time() - before).as_secs_f64())
+}
+
+/// [`rate`] of a tier over equal parts of `noise`.
+fn hash_rate(tier: Tier, streams: u32, noise: &[u8]) -> f64 {
+    let parts: Vec<&[u8]> = noise.chunks(BYTES.div_ceil(streams as usize)).collect();
+    rate(|| {
+        black_box(tier.digests(HashAlgo::Sha512, &parts));
+    })
+}
+
+/// CPU time of this thread so far.
+fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// One tier with one number of streams.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Row {
+    /// `avx512`, `avx2` or `portable`.
+    pub tier: &'static str,
+    /// Hashed together.
+    pub streams: u32,
+    /// 1e9 bytes of all streams in a second of CPU time.
+    pub gb_per_cpu_sec: f64,
+    /// Over the serial loop; the median of the ratios of each round.
+    pub gain: f64,
+}
+
+/// A run's outcome; `Display` is a table for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct LanesReport {
+    /// What the lanes are compared with.
+    pub serial: &'static str,
+    /// Its 1e9 bytes in a second of CPU time.
+    pub serial_gb_per_cpu_sec: f64,
+    /// Rounds of which the figures are medians.
+    pub rounds: usize,
+    /// Best tier first.
+    pub rows: Vec<Row>,
+}
+
+impl LanesReport {
+    /// The report as one JSON document.
+    #[must_use]
+    pub fn json(&self) -> String {
+        // Only maps with keys that are no strings can fail, and there are none.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// Rows that gain too little for kernels whose hashes are interleaved.
+    fn undone(&self) -> impl Iterator<Item = &Row> {
+        let kernels = self.rows.iter().filter(|row| row.tier != Tier::PORTABLE.name());
+        kernels.filter(|row| row.gain < FUSED_GAIN_MIN)
+    }
+}
+
+impl fmt::Display for LanesReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { serial, serial_gb_per_cpu_sec, rounds, rows } = self;
+        writeln!(f, "MD5 and SHA-512 on one core; medians of {rounds} rounds, interleaved")?;
+        writeln!(f, "serial: {serial}, {serial_gb_per_cpu_sec:.3} GB per CPU-second")?;
+        writeln!(f, "\n{:<10}{:>8}{:>14}{:>10}", "tier", "streams", "GB/CPU-s", "/ serial")?;
+        for Row { tier, streams, gb_per_cpu_sec, gain } in rows {
+            writeln!(f, "{tier:<10}{streams:>8}{gb_per_cpu_sec:>14.3}{gain:>10.2}")?;
+        }
+        for Row { tier, streams, gain, .. } in self.undone() {
+            writeln!(
+                f,
+                "warning: {tier} gains {gain:.2} with {streams} streams, and should gain \
+                 {FUSED_GAIN_MIN}: did the compiler take the interleaving apart?"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn report(gains: &[(&'static str, u32, f64)]) -> LanesReport {
+        let bench = LanesBench { streams: vec![1], json: false };
+        let mut report = bench.report(Serial::CRATES, &[]);
+        report.rows = gains
+            .iter()
+            .map(|&(tier, streams, gain)| Row { tier, streams, gb_per_cpu_sec: gain / 2.0, gain })
+            .collect();
+        report
+    }
+
+    #[test]
+    fn ratios_are_paired_by_round() {
+        let bench = LanesBench { streams: vec![1], json: false };
+        let tiers = Tier::available().len();
+        let mut rates = vec![vec![1.0, 10.0, 100.0]];
+        rates.extend(vec![vec![2.0, 20.0, 300.0]; tiers]);
+        let report = bench.report(Serial::CRATES, &rates);
+        assert_eq!(report.rows.len(), tiers);
+        for row in &report.rows {
+            assert!((row.gain - 2.0).abs() < 1e-9, "{row:?}");
+            assert!((row.gb_per_cpu_sec - 20.0).abs() < 1e-9, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_gains_too_little_is_named_and_the_portable_tier_is_not() {
+        let text = report(&[("avx2", 1, 1.1), ("avx2", 4, 2.0), ("portable", 1, 1.0)]).to_string();
+        assert_eq!(text.matches("warning").count(), 1, "{text}");
+        assert!(text.contains("warning: avx2 gains 1.10 with 1 streams"), "{text}");
+    }
+
+    #[test]
+    fn the_json_has_every_row() {
+        let json = report(&[("avx2", 8, 3.0)]).json();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["rows"][0]["streams"], 8);
+        assert_eq!(json["serial"], "md-5 and ring");
+    }
+}

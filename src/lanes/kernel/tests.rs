@@ -1,0 +1,158 @@
+//! Goal: every kernel of every tier that this CPU has gives OpenSSL's digests.
+//!
+//! Method: random lengths, numbers of lanes and pieces against libcrypto. A tier that the CPU
+//! lacks is named on standard error and not tested.
+#![allow(clippy::unwrap_used)]
+
+use openssl::hash::{MessageDigest, hash};
+use proptest::prelude::*;
+
+use super::simd::Simd;
+use super::tier::{Tier, TierError};
+use super::*;
+use crate::image::{Digests, HashAlgo};
+
+/// What libcrypto computes.
+fn oracle(algo: HashAlgo, data: &[u8]) -> Digests {
+    let name = match algo {
+        HashAlgo::Sha512_256 => "SHA512-256",
+        HashAlgo::Sha3_224 => "SHA3-224",
+        HashAlgo::Sha3_256 => "SHA3-256",
+        HashAlgo::Sha3_384 => "SHA3-384",
+        HashAlgo::Sha3_512 => "SHA3-512",
+        HashAlgo::Blake2b => "BLAKE2b512",
+        HashAlgo::Blake2s => "BLAKE2s256",
+        other => other.name(),
+    };
+    let multihash = hash(MessageDigest::from_name(name).unwrap(), data).unwrap();
+    let digests = [
+        Digest::Md5(hash(MessageDigest::md5(), data).unwrap().to_vec()),
+        Digest::Multihash(multihash.to_vec()),
+    ];
+    collect(algo, digests)
+}
+
+/// Bytes without a pattern that a kernel could hide behind, different for each seed.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e3779b97f4a7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn tiers() -> Vec<Tier> {
+    let available = Tier::available();
+    for simd in Simd::ALL.into_iter().filter(|simd| !simd.lacks().is_empty()) {
+        eprintln!("not tested: {}; this CPU lacks {:?}", simd.name(), simd.lacks());
+    }
+    available
+}
+
+#[test]
+fn every_tier_that_the_cpu_has_passes_its_self_test() {
+    let here = Simd::ALL.into_iter().filter(|simd| simd.lacks().is_empty()).map(Simd::name);
+    let expected: Vec<_> = here.chain(["portable"]).collect();
+    assert_eq!(tiers().iter().map(|tier| tier.name()).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn every_length_up_to_three_blocks_for_every_algorithm() {
+    let data = noise(1, 385);
+    for tier in tiers() {
+        for algo in HashAlgo::ALL {
+            for len in 0..data.len() {
+                let digests = tier.digests(algo, &[&data[..len]]);
+                assert_eq!(digests, [oracle(algo, &data[..len])], "{tier:?} {algo} {len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_number_of_lanes_for_every_algorithm() {
+    let data: Vec<_> = (40_000..).step_by(4099).take(9).map(|len| noise(len as u64, len)).collect();
+    for tier in tiers() {
+        for algo in HashAlgo::ALL {
+            let expected: Vec<_> = data.iter().map(|data| oracle(algo, data)).collect();
+            for lanes in 1..=data.len() {
+                let streams: Vec<_> = data[..lanes].iter().map(Vec::as_slice).collect();
+                let digests = tier.digests(algo, &streams);
+                assert_eq!(digests, expected[..lanes], "{tier:?} {algo} {lanes} lanes");
+            }
+        }
+    }
+}
+
+/// A lane's words must not depend on who runs beside it, whatever place it has.
+#[test]
+fn equal_streams_have_equal_digests_in_every_lane() {
+    let data = noise(3, 5000);
+    for tier in tiers() {
+        let digests = tier.digests(HashAlgo::Sha512, &[data.as_slice(); 8]);
+        assert_eq!(digests, vec![oracle(HashAlgo::Sha512, &data); 8], "{tier:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Streams of random lengths, fed in random pieces, advanced in random company.
+    #[test]
+    fn random_pieces_in_random_company(
+        seed in any::<u64>(),
+        algo in prop::sample::select(&HashAlgo::ALL[..]),
+        lens in prop::collection::vec(0_usize..6000, 1..12),
+        pieces in prop::collection::vec((1_usize..2000, 1_u16..4096), 1..60),
+    ) {
+        let data: Vec<_> = lens.iter().map(|len| noise(seed ^ *len as u64, *len)).collect();
+        for tier in tiers() {
+            let mut streams: Vec<_> =
+                data.iter().map(|data| (chains(tier, algo), data.as_slice())).collect();
+            // Each turn a piece of each stream whose bit is set; then what is left, together.
+            for (piece, who) in pieces.iter().copied().chain([(usize::MAX, u16::MAX)]) {
+                for part in 0..streams[0].0.len() {
+                    let mut batch: Vec<_> = streams
+                        .iter_mut()
+                        .enumerate()
+                        .filter(|(n, _)| (who >> n) & 1 == 1)
+                        .map(|(_, (chains, data))| {
+                            (&mut chains[part], &data[..data.len().min(piece)])
+                        })
+                        .collect();
+                    advance(&mut batch);
+                }
+                for (_, (_, data)) in
+                    streams.iter_mut().enumerate().filter(|(n, _)| (who >> n) & 1 == 1)
+                {
+                    *data = &data[data.len().min(piece)..];
+                }
+            }
+            for ((chains, _), data) in streams.into_iter().zip(&data) {
+                let digests = collect(algo, chains.into_iter().flat_map(finish));
+                prop_assert_eq!(digests, oracle(algo, data), "{:?}", tier);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_forced_tier_is_taken_or_refused_with_a_reason() {
+    assert_eq!(Tier::choose(None), Ok(Tier::available()[0]));
+    assert_eq!(Tier::choose(Some("")), Ok(Tier::available()[0]));
+    assert_eq!(Tier::choose(Some("portable")), Ok(Tier::PORTABLE));
+    let unknown = Tier::choose(Some("neon")).unwrap_err().to_string();
+    assert!(unknown.contains("neon") && unknown.contains("avx2, portable"), "{unknown}");
+    for simd in Simd::ALL {
+        match Tier::choose(Some(simd.name())) {
+            Ok(tier) => assert_eq!(tier.name(), simd.name()),
+            Err(TierError::Lacking { name, lacks }) => {
+                assert_eq!((name, lacks), (simd.name(), simd.lacks().join(", ")));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
