@@ -150,6 +150,9 @@ fn first_polls<F: Future>(future: F, left: usize) -> FirstPolls<F> {
     FirstPolls { inner: Box::pin(future), left }
 }
 
+/// How many polls a future takes depends on who is faster; so many are tried at least.
+const POLLS_MIN: usize = 12;
+
 async fn dropped_at_every_poll(mode: IoUring) {
     let world = World::new(mode).await;
     let data = crate::store::conformance::bytes(3 * MIB + 77);
@@ -158,10 +161,10 @@ async fn dropped_at_every_poll(mode: IoUring) {
         let ended = first_polls(world.upload(&id, &data), polls).await;
         if let Some(outcome) = ended {
             assert_eq!(outcome.unwrap().size, Some(data.len() as u64));
-            assert!(polls > 1, "an upload takes more than {polls} polls");
-            return;
-        }
-        if world.settles(&id, &data).await == Status::Queued {
+            if polls >= POLLS_MIN {
+                return;
+            }
+        } else if world.settles(&id, &data).await == Status::Queued {
             // A retry finds everything as if nothing had been.
             world.retry(&id, &data).await;
         }
@@ -199,8 +202,7 @@ async fn a_transfer_dropped_on_its_engine_leaves_nothing() {
         // The dropped receive still holds its slot; the connection's end completes it.
         drop(stream);
         assert_eq!(world.settles(&id, &data).await, Status::Queued);
-        if is_finished {
-            assert!(polls > 1, "a transfer takes more than {polls} polls");
+        if is_finished && polls >= POLLS_MIN {
             return;
         }
     }
