@@ -456,12 +456,12 @@ mod tests {
     fn what_glance_knows_is_summed_up_in_one_line() {
         let all = warnings(
             "[DEFAULT]\ntransport_url=rabbit://u:s3cret@h\n[cors]\nmax_age=1\n\
-             [keystone_authtoken]\nauth_url=x\npassword=s3cret\n[fast]\nrbd_store_pool=x",
+             [keystone_authtoken]\nauth_url=x\npassword=s3cret\n[fast]\ns3_store_bucket=x",
         );
         assert_eq!(
             all,
             ["accepted without effect in this release: [DEFAULT] transport_url; [cors] max_age; \
-              [fast] rbd_store_pool; [keystone_authtoken] auth_url, password"]
+              [fast] s3_store_bucket; [keystone_authtoken] auth_url, password"]
         );
     }
 
