@@ -7,7 +7,7 @@
 //! ```text
 //! 6  main, cli                      wiring: settings -> serve -> drain; the other commands
 //! 5  api                            HTTP and nothing but HTTP
-//! 3  upload  download               the data plane's two stories
+//! 3  upload  download  auth         the data plane's two stories; who may
 //! 2  store  meta                    image data at rest; records in SQL
 //! 1  ring  rbd  lanes               the only code that knows io_uring; librbd; hashing
 //! 0  image limits observe config buffer   nouns, bounds, numbers, options, memory
@@ -33,6 +33,7 @@ pub mod meta;
 pub mod store;
 
 // Layer 3
+pub mod auth;
 pub mod download;
 pub mod upload;
 

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("lanes", 1, &[]),
     ("store", 2, &[]),
     ("meta", 2, &[]),
+    ("auth", 3, &[]),
     ("upload", 3, &[]),
     ("download", 3, &[]),
     ("api", 5, &[]),

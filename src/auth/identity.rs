@@ -1,0 +1,69 @@
+//! A caller, as far as somebody vouches for them (`PR-12`).
+
+use std::fmt;
+
+/// Who makes a request. Names and ids are Keystone's.
+#[derive(Clone, Default)]
+pub struct Identity {
+    /// The user, unless nobody is known.
+    pub user_id: Option<String>,
+    /// The project that the token is for; absent for system and domain scope.
+    pub project_id: Option<String>,
+    /// The user's domain.
+    pub user_domain_id: Option<String>,
+    /// The project's domain.
+    pub project_domain_id: Option<String>,
+    /// `all` for a token of system scope (`PO-20`).
+    pub system_scope: Option<String>,
+    /// Roles in the project, in lower case.
+    pub roles: Vec<String>,
+    /// Roles of the service that calls for the user (`X-Service-Token`), in lower case.
+    pub service_roles: Vec<String>,
+    /// The token as it came, for calls that are made on the user's behalf.
+    pub token: Option<String>,
+    /// Keystone's service catalog, for finding other services.
+    pub catalog: Option<serde_json::Value>,
+    /// What the policy `context_is_admin` says of the caller; everybody without authentication.
+    pub is_admin: bool,
+    /// An anonymous caller where `allow_anonymous_access` lets them look.
+    pub is_read_only: bool,
+}
+
+impl Identity {
+    /// Everybody, where nobody is asked who they are: an administrator without a name, as in
+    /// Glance's pipeline without authentication.
+    #[must_use]
+    pub fn unauthenticated() -> Self {
+        Self { is_admin: true, ..Self::default() }
+    }
+
+    /// Whether the caller has a role; names are compared in lower case.
+    #[must_use]
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|own| own.eq_ignore_ascii_case(role))
+    }
+}
+
+/// Shows no secret.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("user_id", &self.user_id)
+            .field("project_id", &self.project_id)
+            .field("roles", &self.roles)
+            .field("service_roles", &self.service_roles)
+            .field("is_admin", &self.is_admin)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_has_no_token() {
+        let identity = Identity { token: Some("gAAAA-secret".into()), ..Identity::default() };
+        assert!(!format!("{identity:?}").contains("secret"));
+    }
+}
