@@ -8,27 +8,37 @@ use super::App;
 use super::answer;
 use super::fault::Fault;
 use super::images::find;
+use crate::auth::Identity;
 use crate::image::Status;
 
 /// `deactivate`: the data is for administrators only.
-pub(super) async fn deactivate(app: &App, id: &str) -> Result<Response<Bytes>, Fault> {
-    step(app, id, Status::Active, Status::Deactivated, "deactivate").await
+pub(super) async fn deactivate(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+) -> Result<Response<Bytes>, Fault> {
+    step(app, caller, id, Status::Active, Status::Deactivated, "deactivate").await
 }
 
 /// `reactivate`: the reverse.
-pub(super) async fn reactivate(app: &App, id: &str) -> Result<Response<Bytes>, Fault> {
-    step(app, id, Status::Deactivated, Status::Active, "reactivate").await
+pub(super) async fn reactivate(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+) -> Result<Response<Bytes>, Fault> {
+    step(app, caller, id, Status::Deactivated, Status::Active, "reactivate").await
 }
 
 /// Moves the status, unless it is there already.
 async fn step(
     app: &App,
+    caller: &Identity,
     id: &str,
     from: Status,
     to: Status,
     what: &str,
 ) -> Result<Response<Bytes>, Fault> {
-    let image = find(app, id).await?;
+    let image = find(app, caller, id).await?;
     if image.status == from {
         app.repo.transition(&image.id, from, to).await?;
     } else if image.status != to {

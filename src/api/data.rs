@@ -15,12 +15,14 @@ use tokio::net::TcpStream;
 use tracing::Instrument;
 
 use super::fault::Fault;
+use super::identify::identify;
+use super::images;
 use super::outgoing;
 use super::request_id::RequestId;
 use super::router::{self, Route};
 use super::wire::{self, After};
 use super::{App, accept, answer};
-use crate::image::ImageId;
+use crate::auth::Identity;
 use crate::limits::DRAIN_BYTES_MAX;
 use crate::meta::MetaError;
 use crate::observe::metrics::{self, UploadResult};
@@ -37,6 +39,7 @@ pub(super) struct Exchange<'a> {
     pub(super) app: &'a App,
     pub(super) head: Parts,
     pub(super) request_id: RequestId,
+    pub(super) caller: Identity,
     class: metrics::Route,
 }
 
@@ -50,20 +53,28 @@ pub(super) async fn serve(
 ) -> Kept {
     let accept = accept::header(&head.headers);
     let route = router::route(&head.method, &head.uri.to_string(), Some(&accept));
-    let identified = RequestId::of(&head.headers, app.settings.api.max_request_id_length);
-    let (request_id, overlong) = match identified {
+    let named = RequestId::of(&head.headers, app.settings.api.max_request_id_length);
+    let (request_id, overlong) = match named {
         Ok(request_id) => (request_id, None),
         Err(fault) => (RequestId::random(), Some(fault)),
     };
     let class = route.as_ref().map_or(metrics::Route::Other, Route::class);
-    let exchange = Exchange { app, head, request_id, class };
-    match (overlong, route) {
+    let identified = match overlong {
+        None => identify(app, &head).await,
+        Some(fault) => Err(fault),
+    };
+    let (caller, refusal) = match identified {
+        Ok(caller) => (caller, None),
+        Err(fault) => (Identity::default(), Some(fault)),
+    };
+    let exchange = Exchange { app, head, request_id, caller, class };
+    match (refusal, route) {
         (None, Ok(Route::PutImageData(id))) => exchange.put(stream, &id, framing, prefix).await,
         (None, Ok(Route::GetImageData(id))) => {
             outgoing::get(exchange, stream, &id, rest_of(framing, &prefix)).await
         }
-        (overlong, route) => {
-            let fault = overlong.unwrap_or_else(|| match route {
+        (refusal, route) => {
+            let fault = refusal.unwrap_or_else(|| match route {
                 Ok(_) => super::not_yet(&exchange.head.method, "images/{image_id}/stage"),
                 Err(unrouted) => unrouted.into_fault(&exchange.head.method),
             });
@@ -86,7 +97,7 @@ fn rest_of(framing: Framing, prefix: &Bytes) -> Rest {
 impl Exchange<'_> {
     /// `PUT /v2/images/{id}/file`.
     async fn put(self, stream: TcpStream, id: &str, framing: Framing, prefix: Bytes) -> Kept {
-        let request = match self.upload_request(id, framing) {
+        let request = match self.upload_request(id, framing).await {
             Ok(request) => request,
             Err(fault) => return self.refuse(stream, fault, rest_of(framing, &prefix)).await,
         };
@@ -134,7 +145,7 @@ impl Exchange<'_> {
     }
 
     /// Headers to request (`DU-01` to `DU-03`).
-    fn upload_request(&self, id: &str, framing: Framing) -> Result<upload::Request, Fault> {
+    async fn upload_request(&self, id: &str, framing: Framing) -> Result<upload::Request, Fault> {
         let content_type = self.header(CONTENT_TYPE.as_str());
         let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
         if media_type != Some("application/octet-stream") {
@@ -147,12 +158,21 @@ impl Exchange<'_> {
             (None, Framing::Length(len)) => SizeHint::Known(len),
             (None, Framing::Chunked) => SizeHint::Unknown,
         };
-        let store_id = self.app.stores.is_multi().then(|| self.header("x-image-meta-store"));
-        Ok(upload::Request {
-            image_id: ImageId::parse(id).ok_or_else(|| Fault::no_image(id))?,
-            store_id: store_id.flatten().map(str::to_owned),
-            hint,
-        })
+        let store_id = self.store_id()?;
+        let image = images::find(self.app, &self.caller, id).await?;
+        Ok(upload::Request { image_id: image.id, store_id, hint })
+    }
+
+    /// The store that the client names, where clients may; it is judged before the image is
+    /// looked up (`DU-04`).
+    fn store_id(&self) -> Result<Option<String>, Fault> {
+        let named = self.header("x-image-meta-store").filter(|_| self.app.stores.is_multi());
+        match named {
+            Some(id) if self.app.stores.get(id).is_none() => {
+                Err(UploadError::UnknownStore(id.to_owned()).into())
+            }
+            named => Ok(named.map(str::to_owned)),
+        }
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {

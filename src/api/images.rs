@@ -9,12 +9,19 @@ use super::answer;
 use super::check;
 use super::fault::Fault;
 use super::view;
+use crate::auth::Identity;
 use crate::image::{Image, ImageId};
 use crate::store::StoreErrorKind;
 
 /// `POST /v2/images`: 201 with the record, where it is, and where data may go (`CR-07`).
-pub(super) async fn create(app: &App, head: &Parts, body: &[u8]) -> Result<Response<Bytes>, Fault> {
-    let image = check::create(body, &app.settings.api)?;
+pub(super) async fn create(
+    app: &App,
+    caller: &Identity,
+    head: &Parts,
+    body: &[u8],
+) -> Result<Response<Bytes>, Fault> {
+    let mut image = check::create(body, &app.settings.api)?;
+    image.owner = image.owner.or_else(|| caller.project_id.clone());
     app.repo.create(&image).await?;
     let location = format!("{}/v2/images/{}", answer::base_url(app, head), image.id);
     let created = answer::json(StatusCode::CREATED, &view::image(app, &image));
@@ -35,13 +42,13 @@ fn with_targets(app: &App, mut response: Response<Bytes>) -> Response<Bytes> {
 }
 
 /// `GET /v2/images/{image_id}` (`SD-01`).
-pub(super) async fn show(app: &App, id: &str) -> Result<Response<Bytes>, Fault> {
-    let image = find(app, id).await?;
+pub(super) async fn show(app: &App, caller: &Identity, id: &str) -> Result<Response<Bytes>, Fault> {
+    let image = find(app, caller, id).await?;
     Ok(answer::json(StatusCode::OK, &view::image(app, &image)))
 }
 
 /// Reads the record that a path names; what is no UUID names none.
-pub(super) async fn find(app: &App, id: &str) -> Result<Image, Fault> {
+pub(super) async fn find(app: &App, _caller: &Identity, id: &str) -> Result<Image, Fault> {
     let parsed = ImageId::parse(id).ok_or_else(|| Fault::no_image(id))?;
     Ok(app.repo.get(&parsed).await?)
 }
@@ -51,8 +58,12 @@ pub(super) async fn find(app: &App, id: &str) -> Result<Image, Fault> {
 /// From the record's end on the image is deleted and the answer is 204, whatever a store says:
 /// data that could not be removed stays listed for the sweep, as after a crash between the two. So
 /// the stores are asked first whether they will, unless the data is the scrubber's.
-pub(super) async fn delete(app: &App, id: &str) -> Result<Response<Bytes>, Fault> {
-    let image = find(app, id).await.map_err(|fault| to_delete(fault, id))?;
+pub(super) async fn delete(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+) -> Result<Response<Bytes>, Fault> {
+    let image = find(app, caller, id).await.map_err(|fault| to_delete(fault, id))?;
     if image.protected {
         let message = format!("Image {id} is protected and cannot be deleted.");
         return Err(Fault::forbidden(message));

@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::filter;
 use super::paging::Paging;
 use super::view;
+use crate::auth::Identity;
 use crate::meta::{Direction, Filter, FlagColumn, ListQuery, SortKey, TextColumn};
 
 /// Values of `visibility`; `all` is every one of the others.
@@ -19,7 +20,11 @@ const VISIBLE_UNASKED: [&str; 3] = ["public", "private", "shared"];
 const MEMBER_STATUSES: [&str; 4] = ["pending", "accepted", "rejected", "all"];
 
 /// Answers a page of images.
-pub(super) async fn list(app: &App, head: &Parts) -> Result<Response<Bytes>, Fault> {
+pub(super) async fn list(
+    app: &App,
+    _caller: &Identity,
+    head: &Parts,
+) -> Result<Response<Bytes>, Fault> {
     let paging = Paging::parse(head.uri.query().unwrap_or_default(), &app.settings.api)?;
     let mut query = query_of(&paging.rest)?;
     query.limit = paging.limit;

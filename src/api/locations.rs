@@ -13,13 +13,14 @@ use super::App;
 use super::answer;
 use super::fault::Fault;
 use super::images::find;
+use crate::auth::Identity;
 use crate::image::{Image, ImageId, Location, Status};
 use crate::meta::MetaError;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// `GET /v2/images/{image_id}/locations`.
-pub(super) async fn list(app: &App, id: &str) -> Result<Response<Bytes>, Fault> {
-    let image = find(app, id).await?;
+pub(super) async fn list(app: &App, caller: &Identity, id: &str) -> Result<Response<Bytes>, Fault> {
+    let image = find(app, caller, id).await?;
     let shown = |at: &Location| json!({ "url": at.url, "metadata": at.metadata });
     let locations: Value = app.stores.by_weight(&image.locations).into_iter().map(shown).collect();
     Ok(answer::json(StatusCode::OK, &locations))
@@ -131,6 +132,7 @@ async fn erase(app: &App, location: &Location) -> Result<(), StoreError> {
 /// Not cancel-safe, see [`remove`].
 pub(super) async fn delete_from_store(
     app: &App,
+    caller: &Identity,
     store_id: &str,
     id: &str,
 ) -> Result<Response<Bytes>, Fault> {
@@ -141,7 +143,7 @@ pub(super) async fn delete_from_store(
         let message = format!("The selected store {store_id} is not available on this node.");
         return Err(Fault::new(StatusCode::CONFLICT, message));
     }
-    let found = find(app, id).await;
+    let found = find(app, caller, id).await;
     let image = found.map_err(|fault| fault.or_not_found(format!("Failed to find image {id}")))?;
     let location = copy_in(app, &image, store_id)?;
     remove(app, &image.id, location).await?;

@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::images::find;
 use super::isotime;
 use super::view::fields;
+use crate::auth::Identity;
 use crate::image::{Image, Member, MemberStatus, Visibility};
 use crate::meta::MetaError;
 
@@ -21,8 +22,8 @@ use crate::meta::MetaError;
 const MEMBER_CHARS_MAX: usize = 255;
 
 /// `GET .../members`.
-pub(super) async fn list(app: &App, id: &str) -> Result<Response<Bytes>, Fault> {
-    let image = shared(app, id, |image| {
+pub(super) async fn list(app: &App, caller: &Identity, id: &str) -> Result<Response<Bytes>, Fault> {
+    let image = shared(app, caller, id, |image| {
         format!("Not allowed to list members for image {}: {ONLY_SHARED}", image.id)
     })
     .await?;
@@ -33,8 +34,13 @@ pub(super) async fn list(app: &App, id: &str) -> Result<Response<Bytes>, Fault> 
 }
 
 /// `GET .../members/{member_id}`. An image that is not shared has none that could be shown.
-pub(super) async fn show(app: &App, id: &str, member: &str) -> Result<Response<Bytes>, Fault> {
-    let image = lookup(app, id).await?;
+pub(super) async fn show(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+    member: &str,
+) -> Result<Response<Bytes>, Fault> {
+    let image = lookup(app, caller, id).await?;
     if image.visibility != Visibility::Shared {
         return Err(Fault::new(StatusCode::NOT_FOUND, ONLY_SHARED));
     }
@@ -48,11 +54,17 @@ pub(super) async fn show(app: &App, id: &str, member: &str) -> Result<Response<B
 }
 
 /// `POST .../members`: 200, not 201.
-pub(super) async fn add(app: &App, id: &str, body: &[u8]) -> Result<Response<Bytes>, Fault> {
+pub(super) async fn add(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+    body: &[u8],
+) -> Result<Response<Bytes>, Fault> {
     let member = member_of(body)?;
-    let image =
-        shared(app, id, |image| format!("Not allowed to create members for image {}.", image.id))
-            .await?;
+    let image = shared(app, caller, id, |image| {
+        format!("Not allowed to create members for image {}.", image.id)
+    })
+    .await?;
     if check::is_wide(&member) {
         return Err(Fault::bad_request(check::WIDE_VALUE));
     }
@@ -65,14 +77,16 @@ pub(super) async fn add(app: &App, id: &str, body: &[u8]) -> Result<Response<Byt
 /// `PUT .../members/{member_id}`: what the member says to the image.
 pub(super) async fn update(
     app: &App,
+    caller: &Identity,
     id: &str,
     member: &str,
     body: &[u8],
 ) -> Result<Response<Bytes>, Fault> {
     let status = status_of(body)?;
-    let image =
-        shared(app, id, |image| format!("Not allowed to update members for image {}.", image.id))
-            .await?;
+    let image = shared(app, caller, id, |image| {
+        format!("Not allowed to update members for image {}.", image.id)
+    })
+    .await?;
     let no_member = || MetaError::NoMember { image: image.id.clone(), member: member.to_owned() };
     let members = app.repo.members(&image.id).await?;
     members.iter().find(|found| found.member_id == member).ok_or_else(no_member)?;
@@ -86,10 +100,16 @@ pub(super) async fn update(
 }
 
 /// `DELETE .../members/{member_id}`.
-pub(super) async fn remove(app: &App, id: &str, member: &str) -> Result<Response<Bytes>, Fault> {
-    let image =
-        shared(app, id, |image| format!("Not allowed to delete members for image {}.", image.id))
-            .await?;
+pub(super) async fn remove(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+    member: &str,
+) -> Result<Response<Bytes>, Fault> {
+    let image = shared(app, caller, id, |image| {
+        format!("Not allowed to delete members for image {}.", image.id)
+    })
+    .await?;
     app.repo.remove_member(&image.id, member).await?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
@@ -97,13 +117,20 @@ pub(super) async fn remove(app: &App, id: &str, member: &str) -> Result<Response
 const ONLY_SHARED: &str = "Only shared images have members.";
 
 /// The image, with Glance's own sentence when it is not there.
-async fn lookup(app: &App, id: &str) -> Result<Image, Fault> {
-    find(app, id).await.map_err(|fault| fault.or_not_found(format!("Image {id} not found.")))
+async fn lookup(app: &App, caller: &Identity, id: &str) -> Result<Image, Fault> {
+    find(app, caller, id)
+        .await
+        .map_err(|fault| fault.or_not_found(format!("Image {id} not found.")))
 }
 
 /// The image, which must be shared.
-async fn shared(app: &App, id: &str, refusal: impl Fn(&Image) -> String) -> Result<Image, Fault> {
-    let image = lookup(app, id).await?;
+async fn shared(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+    refusal: impl Fn(&Image) -> String,
+) -> Result<Image, Fault> {
+    let image = lookup(app, caller, id).await?;
     match image.visibility {
         Visibility::Shared => Ok(image),
         _ => Err(Fault::forbidden(refusal(&image))),

@@ -13,6 +13,7 @@ mod fault;
 mod filter;
 mod gate;
 mod health;
+mod identify;
 mod images;
 mod isotime;
 mod list;
@@ -43,6 +44,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
+use crate::auth::Identity;
 use crate::buffer::Arena;
 use crate::config::Settings;
 use crate::meta::Repo;
@@ -109,45 +111,67 @@ async fn serve(
     body: &Bytes,
     routed: Result<Route, Unrouted>,
 ) -> Result<Response<Bytes>, Fault> {
-    let route = routed.map_err(|unrouted| unrouted.into_fault(&head.method))?;
-    if route.refuses_body() && !body.is_empty() {
-        return Err(Fault::bad_request("A body is not expected with this request."));
-    }
+    let Some(route) = routed.as_ref().ok().filter(|route| route.is_open()) else {
+        let caller = identify::identify(app, head).await?;
+        let route = routed.map_err(|unrouted| unrouted.into_fault(&head.method))?;
+        return serve_caller(app, &caller, head, body, route).await;
+    };
     match route {
         Route::VersionChoices => Ok(versions::document(app, head, StatusCode::MULTIPLE_CHOICES)),
         Route::Versions => Ok(versions::document(app, head, StatusCode::OK)),
         Route::Health => Ok(health::check(app, &head.method).await),
-        Route::Options => Ok(answer::empty(StatusCode::OK)),
+        _ => Ok(answer::empty(StatusCode::OK)),
+    }
+}
+
+/// Serves what is for callers who are known.
+async fn serve_caller(
+    app: &App,
+    caller: &Identity,
+    head: &Parts,
+    body: &Bytes,
+    route: Route,
+) -> Result<Response<Bytes>, Fault> {
+    if route.refuses_body() && !body.is_empty() {
+        return Err(Fault::bad_request("A body is not expected with this request."));
+    }
+    match route {
         Route::V2Root => Ok(answer::to_v2(app, head)),
-        Route::CreateImage => images::create(app, head, body).await,
-        Route::ListImages => list::list(app, head).await,
-        Route::ShowImage(id) => images::show(app, &id).await,
-        Route::UpdateImage(id) => update::update(app, head, &id, body).await,
-        Route::DeleteImage(id) => images::delete(app, &id).await,
-        Route::ImageTasks(id) => tasks::of_image(app, &id).await,
-        Route::Deactivate(id) => actions::deactivate(app, &id).await,
-        Route::Reactivate(id) => actions::reactivate(app, &id).await,
-        Route::ListLocations(id) => locations::list(app, &id).await,
-        Route::PutTag(id, tag) => tags::put(app, &id, &tag).await,
-        Route::DeleteTag(id, tag) => tags::delete(app, &id, &tag).await,
-        Route::ListMembers(id) => members::list(app, &id).await,
-        Route::AddMember(id) => members::add(app, &id, body).await,
-        Route::ShowMember(id, member) => members::show(app, &id, &member).await,
-        Route::UpdateMember(id, member) => members::update(app, &id, &member, body).await,
-        Route::RemoveMember(id, member) => members::remove(app, &id, &member).await,
-        Route::DeleteFromStore(store, id) => locations::delete_from_store(app, &store, &id).await,
+        Route::CreateImage => images::create(app, caller, head, body).await,
+        Route::ListImages => list::list(app, caller, head).await,
+        Route::ShowImage(id) => images::show(app, caller, &id).await,
+        Route::UpdateImage(id) => update::update(app, caller, head, &id, body).await,
+        Route::DeleteImage(id) => images::delete(app, caller, &id).await,
+        Route::ImageTasks(id) => tasks::of_image(app, caller, &id).await,
+        Route::Deactivate(id) => actions::deactivate(app, caller, &id).await,
+        Route::Reactivate(id) => actions::reactivate(app, caller, &id).await,
+        Route::ListLocations(id) => locations::list(app, caller, &id).await,
+        Route::PutTag(id, tag) => tags::put(app, caller, &id, &tag).await,
+        Route::DeleteTag(id, tag) => tags::delete(app, caller, &id, &tag).await,
+        Route::ListMembers(id) => members::list(app, caller, &id).await,
+        Route::AddMember(id) => members::add(app, caller, &id, body).await,
+        Route::ShowMember(id, member) => members::show(app, caller, &id, &member).await,
+        Route::UpdateMember(id, member) => members::update(app, caller, &id, &member, body).await,
+        Route::RemoveMember(id, member) => members::remove(app, caller, &id, &member).await,
+        Route::DeleteFromStore(store, id) => {
+            locations::delete_from_store(app, caller, &store, &id).await
+        }
         Route::InfoImport => Ok(stores::import_methods(app)),
         Route::InfoStores => stores::list(app),
-        Route::InfoStoresDetail => stores::detail(app),
-        Route::InfoUsage => Ok(stores::usage()),
-        Route::ListTasks => tasks::list(app, head).await,
-        Route::CreateTask => Err(tasks::create(body)),
-        Route::ShowTask(id) => tasks::show(app, &id).await,
-        Route::DeleteTask(_) => Err(tasks::delete()),
+        Route::InfoStoresDetail => stores::detail(app, caller),
+        Route::InfoUsage => Ok(stores::usage(caller)),
+        Route::ListTasks => tasks::list(app, caller, head).await,
+        Route::CreateTask => Err(tasks::create(caller, body)),
+        Route::ShowTask(id) => tasks::show(app, caller, &id).await,
+        Route::DeleteTask(_) => Err(tasks::delete(caller)),
         Route::Schema(which) => Ok(schema::show(app, which)),
         Route::NotYet(pattern) => Err(not_yet(&head.method, pattern)),
         Route::PutImageData(_) | Route::GetImageData(_) | Route::StageImageData(_) => {
             tracing::error!(uri = %head.uri, "a data route came to the metadata side");
+            Err(Fault::internal())
+        }
+        Route::VersionChoices | Route::Versions | Route::Health | Route::Options => {
+            tracing::error!(uri = %head.uri, "an open route asked who calls");
             Err(Fault::internal())
         }
     }

@@ -8,11 +8,13 @@ use tokio::net::TcpStream;
 
 use super::data::{Exchange, Kept};
 use super::fault::Fault;
+use super::images;
 use super::ranges::{self, Part};
 use super::wire::{self, After};
 use super::{App, answer};
+use crate::auth::Identity;
 use crate::download::{self, Outgoing, Pace, SendError};
-use crate::image::{Image, ImageId, Location};
+use crate::image::{Image, Location};
 use crate::limits::SLOTS_PER_DOWNLOAD_MAX;
 use crate::observe::metrics::DownloadResult;
 use crate::store::{Source, StoreError, StoreErrorKind};
@@ -27,7 +29,8 @@ pub(super) async fn get(exchange: Exchange<'_>, stream: TcpStream, id: &str, res
         let fault = Fault::bad_request("A body is not expected with this request.");
         return refuse(exchange, stream, fault, rest).await;
     }
-    match find(exchange.app, id, exchange.head.uri.query().unwrap_or("")).await {
+    let query = exchange.head.uri.query().unwrap_or("");
+    match find(exchange.app, &exchange.caller, id, query).await {
         Ok(Some((image, source))) => send(exchange, stream, &image, source, rest).await,
         Ok(None) => {
             exchange.app.metrics.download_ended(DownloadResult::Refused);
@@ -43,10 +46,14 @@ async fn refuse(exchange: Exchange<'_>, stream: TcpStream, fault: Fault, rest: R
 }
 
 /// The image with its data opened; `None` when it has none.
-async fn find(app: &App, id: &str, query: &str) -> Result<Option<(Image, Source)>, Fault> {
+async fn find(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+    query: &str,
+) -> Result<Option<(Image, Source)>, Fault> {
     let prefer = preferred_stores(app, query)?;
-    let parsed = ImageId::parse(id).ok_or_else(|| Fault::no_image(id))?;
-    let image = app.repo.get(&parsed).await?;
+    let image = images::find(app, caller, id).await?;
     let locations = in_order(app, &image, &prefer);
     let mut last = None;
     for location in locations {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::App;
 use super::answer;
 use super::fault::Fault;
+use crate::auth::Identity;
 use crate::store::Entry;
 
 /// `GET /v2/info/import`.
@@ -27,7 +28,7 @@ pub(super) fn list(app: &App) -> Result<Response<Bytes>, Fault> {
 }
 
 /// `GET /v2/info/stores/detail`: what only administrators and services need.
-pub(super) fn detail(app: &App) -> Result<Response<Bytes>, Fault> {
+pub(super) fn detail(app: &App, _caller: &Identity) -> Result<Response<Bytes>, Fault> {
     listed(app, |entry| {
         let mut view = brief(entry, app);
         view.insert("type".into(), entry.store.scheme().into());
@@ -38,7 +39,7 @@ pub(super) fn detail(app: &App) -> Result<Response<Bytes>, Fault> {
 }
 
 /// `GET /v2/info/usage`: nothing is counted without limits (`DI-04`).
-pub(super) fn usage() -> Response<Bytes> {
+pub(super) fn usage(_caller: &Identity) -> Response<Bytes> {
     answer::json(StatusCode::OK, &json!({ "usage": {} }))
 }
 

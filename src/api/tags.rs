@@ -9,12 +9,18 @@ use super::answer;
 use super::check;
 use super::fault::Fault;
 use super::images::find;
+use crate::auth::Identity;
 use crate::image::Image;
 
 /// `PUT`: sets a tag, which may be there already.
-pub(super) async fn put(app: &App, id: &str, tag: &str) -> Result<Response<Bytes>, Fault> {
+pub(super) async fn put(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+    tag: &str,
+) -> Result<Response<Bytes>, Fault> {
     check::value_of("tags", &json!([tag]), &app.settings.api)?;
-    let before = lookup(app, id).await?;
+    let before = lookup(app, caller, id).await?;
     let mut after = before.clone();
     after.tags.insert(tag.to_owned());
     let checked = check::changed(&before, &after, &app.settings.api);
@@ -24,8 +30,13 @@ pub(super) async fn put(app: &App, id: &str, tag: &str) -> Result<Response<Bytes
 }
 
 /// `DELETE`: removes a tag that is there.
-pub(super) async fn delete(app: &App, id: &str, tag: &str) -> Result<Response<Bytes>, Fault> {
-    let before = lookup(app, id).await?;
+pub(super) async fn delete(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+    tag: &str,
+) -> Result<Response<Bytes>, Fault> {
+    let before = lookup(app, caller, id).await?;
     let mut after = before.clone();
     if !after.tags.remove(tag) {
         return Err(Fault::not_found());
@@ -35,8 +46,10 @@ pub(super) async fn delete(app: &App, id: &str, tag: &str) -> Result<Response<By
 }
 
 /// The image, with Glance's own sentence when it is not there.
-async fn lookup(app: &App, id: &str) -> Result<Image, Fault> {
-    find(app, id).await.map_err(|fault| fault.or_not_found(format!("Image {id} not found.")))
+async fn lookup(app: &App, caller: &Identity, id: &str) -> Result<Image, Fault> {
+    find(app, caller, id)
+        .await
+        .map_err(|fault| fault.or_not_found(format!("Image {id} not found.")))
 }
 
 fn refused(fault: &Fault, image: &Image) -> Fault {

@@ -18,6 +18,7 @@ use super::list::sort_direction;
 use super::paging::Paging;
 use super::schema;
 use super::view::fields;
+use crate::auth::Identity;
 use crate::image::{ImageId, Task};
 use crate::meta::{Direction, MetaError, TaskColumn, TaskQuery, TaskSortKey};
 
@@ -25,7 +26,11 @@ use crate::meta::{Direction, MetaError, TaskColumn, TaskQuery, TaskSortKey};
 const STATUSES: [&str; 4] = ["pending", "processing", "success", "failure"];
 
 /// `GET /v2/tasks`.
-pub(super) async fn list(app: &App, head: &Parts) -> Result<Response<Bytes>, Fault> {
+pub(super) async fn list(
+    app: &App,
+    _caller: &Identity,
+    head: &Parts,
+) -> Result<Response<Bytes>, Fault> {
     let paging = Paging::parse(head.uri.query().unwrap_or_default(), &app.settings.api)?;
     let tasks = app.repo.tasks(&query_of(&paging)?).await.map_err(|error| match error {
         MetaError::NoTask(_) => Fault::bad_request(Fault::from(error).message()),
@@ -36,13 +41,17 @@ pub(super) async fn list(app: &App, head: &Parts) -> Result<Response<Bytes>, Fau
 }
 
 /// `GET /v2/tasks/{task_id}`.
-pub(super) async fn show(app: &App, id: &str) -> Result<Response<Bytes>, Fault> {
+pub(super) async fn show(
+    app: &App,
+    _caller: &Identity,
+    id: &str,
+) -> Result<Response<Bytes>, Fault> {
     let task = app.repo.task(id).await?;
     Ok(answer::json(StatusCode::OK, &whole(&task).into()))
 }
 
 /// `DELETE /v2/tasks/{task_id}`: never.
-pub(super) fn delete() -> Fault {
+pub(super) fn delete(_caller: &Identity) -> Fault {
     let message = "This operation is currently not permitted on Glance Tasks. They are auto \
                    deleted after reaching the time based on their expires_at property.";
     Fault::new(StatusCode::METHOD_NOT_ALLOWED, message)
@@ -51,7 +60,7 @@ pub(super) fn delete() -> Fault {
 }
 
 /// `POST /v2/tasks`: refused, after the checks that Glance makes first (`TK-02`).
-pub(super) fn create(body: &[u8]) -> Fault {
+pub(super) fn create(_caller: &Identity, body: &[u8]) -> Fault {
     match create_body(body) {
         Ok(()) => Fault::forbidden(
             "Tasks can't be made by hand here. Make an image and import its data with POST \
@@ -75,8 +84,12 @@ fn create_body(body: &[u8]) -> Result<(), Fault> {
 }
 
 /// `GET /v2/images/{image_id}/tasks`.
-pub(super) async fn of_image(app: &App, id: &str) -> Result<Response<Bytes>, Fault> {
-    let found = find(app, id).await;
+pub(super) async fn of_image(
+    app: &App,
+    caller: &Identity,
+    id: &str,
+) -> Result<Response<Bytes>, Fault> {
+    let found = find(app, caller, id).await;
     let image = found.map_err(|fault| fault.or_not_found(NOT_FOUND))?;
     let tasks = app.repo.tasks_of(&image.id).await?;
     let tasks: Vec<Value> = tasks.iter().map(record).collect();

@@ -16,6 +16,7 @@ use super::images::find;
 use super::locations;
 use super::patch::{self, Change, Op};
 use super::view;
+use crate::auth::Identity;
 use crate::image::{Image, Location, Status};
 
 /// Changes a record. A request without changes answers the record as it is.
@@ -23,12 +24,13 @@ use crate::image::{Image, Location, Status};
 /// Not cancel-safe: where locations are removed, see [`locations::remove`].
 pub(super) async fn update(
     app: &App,
+    caller: &Identity,
     head: &Parts,
     id: &str,
     body: &[u8],
 ) -> Result<Response<Bytes>, Fault> {
     let changes = patch::parse(head, body, &app.settings.api)?;
-    let mut image = find(app, id).await?;
+    let mut image = find(app, caller, id).await?;
     if !changes.is_empty() {
         image = applied(app, &image, &changes).await?;
     }
