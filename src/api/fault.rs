@@ -386,7 +386,9 @@ impl From<StoreError> for Fault {
                 Self::new(StatusCode::CONFLICT, "The image data is in use and can't be removed")
             }
             StoreErrorKind::AddDisabled => Self::add_disabled(),
-            StoreErrorKind::Unavailable => unavailable(&error, "The image store"),
+            StoreErrorKind::Unavailable | StoreErrorKind::NoStore => {
+                unavailable(&error, "The image store")
+            }
             StoreErrorKind::BadLocation | StoreErrorKind::Io => internal(&error),
         }
     }
@@ -473,6 +475,7 @@ mod tests {
             (StoreErrorKind::InUse, 409),
             (StoreErrorKind::AddDisabled, 410),
             (StoreErrorKind::Unavailable, 503),
+            (StoreErrorKind::NoStore, 503),
             (StoreErrorKind::BadLocation, 500),
             (StoreErrorKind::Io, 500),
         ] {

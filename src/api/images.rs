@@ -84,8 +84,7 @@ pub(super) async fn delete(
 /// data is gone already for one, is no reason to keep a record.
 async fn ask_stores(app: &App, image: &Image) -> Result<(), Fault> {
     for location in &image.locations {
-        let Some(store) = app.stores.of_location(location) else { continue };
-        let Err(error) = store.may_delete(location).await else { continue };
+        let Err(error) = app.stores.may_delete(location).await else { continue };
         match error.kind() {
             StoreErrorKind::InUse => {
                 tracing::info!(image_id = %image.id, %error, "a delete was refused");

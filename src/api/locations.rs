@@ -16,7 +16,6 @@ use super::images::find;
 use crate::auth::Identity;
 use crate::image::{Image, ImageId, Location, Status};
 use crate::meta::MetaError;
-use crate::store::{StoreError, StoreErrorKind};
 
 /// `GET /v2/images/{image_id}/locations`.
 pub(super) async fn list(app: &App, caller: &Identity, id: &str) -> Result<Response<Bytes>, Fault> {
@@ -101,28 +100,12 @@ pub(super) async fn remove(app: &App, id: &ImageId, location: &Location) -> Resu
         MetaError::LastLocation(_) => last_location(),
         other => other.into(),
     })?;
-    match erase(app, location).await {
+    match app.stores.delete(location).await {
         Ok(()) => Ok(app.repo.forget_location(row).await?),
         Err(error) => {
             app.repo.reinstate_location(row).await?;
             Err(error.into())
         }
-    }
-}
-
-/// Removes data that may be gone already, or never was ours to remove.
-async fn erase(app: &App, location: &Location) -> Result<(), StoreError> {
-    let Some(store) = app.stores.of_location(location) else {
-        let context = "no configured store holds this data";
-        return Err(StoreError::new(StoreErrorKind::Unavailable, context));
-    };
-    match store.delete(location).await {
-        Err(error)
-            if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::AddDisabled) =>
-        {
-            Ok(())
-        }
-        answer => answer,
     }
 }
 

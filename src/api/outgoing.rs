@@ -17,7 +17,7 @@ use crate::download::{self, Outgoing, Pace, SendError};
 use crate::image::{Image, Location};
 use crate::limits::SLOTS_PER_DOWNLOAD_MAX;
 use crate::observe::metrics::DownloadResult;
-use crate::store::{Source, StoreError, StoreErrorKind};
+use crate::store::{Source, StoreErrorKind};
 use crate::upload::Rest;
 
 /// Glance's own header: the MD5 in hexadecimal digits, not in base64 (`DD-01`).
@@ -57,7 +57,7 @@ async fn find(
     let locations = in_order(app, &image, &prefer);
     let mut last = None;
     for location in locations {
-        match open(app, location).await {
+        match app.stores.open_at(location).await {
             Ok(source) => return Ok(Some((image, source))),
             Err(error) => {
                 tracing::warn!(image_id = %image.id, %error, "a copy can't be read");
@@ -69,16 +69,6 @@ async fn find(
         None => Ok(None),
         Some(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
         Some(error) => Err(error.into()),
-    }
-}
-
-async fn open(app: &App, location: &Location) -> Result<Source, StoreError> {
-    match app.stores.of_location(location) {
-        Some(store) => store.open(location).await,
-        None => {
-            let context = "no configured store can read the location";
-            Err(StoreError::new(StoreErrorKind::BadLocation, context))
-        }
     }
 }
 

@@ -71,9 +71,42 @@ impl Location {
         Self { id: None, url, metadata, status: LocationStatus::Active }
     }
 
+    /// Whether the metadata is a tree of objects, lists and texts, as every reader of the records
+    /// expects (`GS-05`): no numbers, no booleans, no null.
+    #[must_use]
+    pub fn has_plain_metadata(&self) -> bool {
+        self.metadata.values().all(is_plain)
+    }
+
     /// The store id that the metadata names.
     #[must_use]
     pub fn store_id(&self) -> Option<&str> {
         self.metadata.get("store").and_then(Value::as_str)
+    }
+}
+
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::String(_) => true,
+        Value::Array(values) => values.iter().all(is_plain),
+        Value::Object(fields) => fields.values().all(is_plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gs_05_metadata_is_a_tree_of_objects_lists_and_texts() {
+        let is_plain = |json: &str| {
+            let metadata = serde_json::from_str(json).unwrap();
+            Location { metadata, ..Location::new("file:///x".into(), None) }.has_plain_metadata()
+        };
+        assert!(is_plain(r#"{}"#) && is_plain(r#"{"a": {"b": ["c", {"d": "e"}]}}"#));
+        for odd in [r#"{"a": 1}"#, r#"{"a": [true]}"#, r#"{"a": {"b": null}}"#] {
+            assert!(!is_plain(odd), "{odd}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// What a caller can do about a store's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +23,18 @@ pub enum StoreErrorKind {
     Unavailable,
     /// A location that this store can't read.
     BadLocation,
-    /// Anything else; the source says what.
+    /// No configured store has the scheme of the location.
+    NoStore,
+    /// Anything else, a stale NFS handle (`FS-10`) among it; the source says what.
     Io,
 }
 
 /// A store's failure.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
     context: String,
-    source: Option<io::Error>,
+    source: Option<Arc<io::Error>>,
 }
 
 impl StoreError {
@@ -44,13 +47,20 @@ impl StoreError {
     /// Wraps an operating system error; its errno decides the kind.
     #[must_use]
     pub fn io(context: impl Into<String>, source: io::Error) -> Self {
-        Self { kind: kind_of(&source), context: context.into(), source: Some(source) }
+        Self { kind: kind_of(&source), context: context.into(), source: Some(Arc::new(source)) }
     }
 
     /// What a caller can do about it.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// Whether it says, of a removal, that nothing is left to remove: the data is gone already, or
+    /// was never ours.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::NotFound | StoreErrorKind::AddDisabled)
     }
 }
 
@@ -65,7 +75,7 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| source as _)
+        self.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -79,5 +89,26 @@ fn kind_of(error: &io::Error) -> StoreErrorKind {
         Some(libc::EBUSY) => StoreErrorKind::InUse,
         Some(libc::ETIMEDOUT) => StoreErrorKind::Unavailable,
         _ => StoreErrorKind::Io,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fs_04_and_fs_10_errno_decides_the_kind() {
+        for (errno, kind) in [
+            (libc::ENOSPC, StoreErrorKind::NoSpace),
+            (libc::EDQUOT, StoreErrorKind::NoSpace),
+            (libc::EFBIG, StoreErrorKind::NoSpace),
+            (libc::EACCES, StoreErrorKind::Denied),
+            (libc::EROFS, StoreErrorKind::Denied),
+            (libc::ENOENT, StoreErrorKind::NotFound),
+            (libc::ESTALE, StoreErrorKind::Io),
+        ] {
+            let error = StoreError::io("a test", io::Error::from_raw_os_error(errno));
+            assert_eq!(error.kind(), kind, "{error}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A [`Store`] takes data as a [`Draft`], which is invisible until [`Draft::seal`] makes it an
 //! object under its final name, whole and (when asked) durable. A draft that is dropped unsealed
-//! leaves nothing behind. One conformance suite (`conformance`) holds for every store.
+//! leaves nothing behind. Data that need not move to become an object is adopted or cloned instead.
+//! One conformance suite (`conformance`) holds for every store and every wrapper of one.
 
 mod error;
 pub mod file;
@@ -16,6 +17,7 @@ pub(crate) mod conformance;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 
@@ -35,7 +37,28 @@ pub enum SizeHint {
     Unknown,
 }
 
+/// A finished file of ours: hashed, verified, and written by nobody any more.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How many bytes were hashed. A file of another size is refused.
+    pub size: u64,
+}
+
+/// What came of placing data without moving its bytes.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "bytes may have to move"]
+pub enum Placed {
+    /// It is an object under its final name, as durable as a sealed draft.
+    There(Location),
+    /// Not here, or not this data: read it and write a draft. Nothing has happened.
+    BytesMustMove,
+}
+
 /// A configured place for image data.
+///
+/// Futures may be dropped at any point: what they had not finished is undone.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// Its id in `enabled_backends`.
@@ -60,8 +83,27 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// has data here already, and with [`StoreErrorKind::NoSpace`] when the hint can't fit.
     async fn begin(&self, id: &ImageId, hint: SizeHint) -> Result<Box<dyn Draft>, StoreError>;
 
-    /// Opens the data at a location for reading.
+    /// Makes an object of a staged file in the same place: by a name, or by sharing its blocks.
+    /// The file stays as it is, so that other stores may adopt it too and a failed import can go
+    /// on with it; removing it is the caller's affair. [`StoreErrorKind::Exists`] when the image
+    /// has data here already.
+    async fn adopt(&self, _id: &ImageId, _staged: &Staged) -> Result<Placed, StoreError> {
+        Ok(Placed::BytesMustMove)
+    }
+
+    /// Makes an object of another object in the same place: the same file system, the same
+    /// cluster. The two are independent afterwards. Fails as [`Store::adopt`] does.
+    async fn clone_from(&self, _id: &ImageId, _from: &Location) -> Result<Placed, StoreError> {
+        Ok(Placed::BytesMustMove)
+    }
+
+    /// Opens the data at a location for reading; [`Source::File`] where the kernel can send it.
     async fn open(&self, location: &Location) -> Result<Source, StoreError>;
+
+    /// Size in bytes of the data at a location.
+    async fn size(&self, location: &Location) -> Result<u64, StoreError> {
+        Ok(self.open(location).await?.size())
+    }
 
     /// Whether [`Store::delete`] would be let: asked before a record goes, because a record that
     /// is gone does not come back. [`StoreErrorKind::InUse`] where somebody needs the data.

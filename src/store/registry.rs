@@ -1,16 +1,19 @@
 //! The stores by id.
 //!
-//! Reserved stores (`os_glance_*`) are kept apart: no method here names them, so nothing above can
-//! offer, list or accept one (`D-24`).
+//! Reserved stores (`os_glance_*`) are kept apart: no method that finds a store by what a client
+//! says knows them, so nothing above can offer, list or accept one (`D-24`). The service itself
+//! reaches them by accessors of their own.
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use crate::config;
 use crate::image::Location;
-use crate::store::Store;
 use crate::store::file::{FileStore, Policy};
 use crate::store::http::HttpStore;
 use crate::store::rbd::{Connections, RbdStore};
+use crate::store::{Source, Store, StoreError, StoreErrorKind};
 
 /// A store can't be opened; the message names section, directory and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -28,17 +31,18 @@ pub struct Entry {
     pub weight: i64,
 }
 
-/// Every store that a client may name, in configuration order.
+/// Every store that a client may name, in configuration order, and the reserved ones beside them.
 #[derive(Debug)]
 pub struct Registry {
     entries: Vec<Entry>,
+    staging: Option<FileStore>,
+    tasks: Option<FileStore>,
     default: String,
     is_multi: bool,
 }
 
 impl Registry {
-    /// Opens every configured store, and the reserved directories so far as to know that they can
-    /// be written (`CF-32`).
+    /// Opens every configured store, and the reserved ones, which must take data (`CF-32`).
     ///
     /// # Errors
     /// [`OpenError`] for the first one that can't be used.
@@ -52,19 +56,33 @@ impl Registry {
         let entries =
             stores.iter().map(|store| open_entry(store, policy, *is_multi, &mut connections));
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
-        for (id, reserved) in reserved(staging, tasks.as_ref()) {
-            let store = open_file(id, reserved, policy, false)?;
-            if let Some(refusal) = store.add_disabled() {
-                return Err(OpenError(format!("{id}: {refusal}; give the server write access")));
-            }
-        }
-        Ok(Self { entries, default: default.clone(), is_multi: *is_multi })
+        let staging = open_reserved("os_glance_staging_store", staging, policy)?;
+        let tasks = tasks.as_ref().map(|tasks| open_reserved("os_glance_tasks_store", tasks, policy));
+        Ok(Self {
+            entries,
+            staging: Some(staging),
+            tasks: tasks.transpose()?,
+            default: default.clone(),
+            is_multi: *is_multi,
+        })
     }
 
-    /// A registry of given stores, for tests.
+    /// A registry of given stores and no reserved ones, for tests.
     #[must_use]
     pub fn from_entries(entries: Vec<Entry>, default: &str, is_multi: bool) -> Self {
-        Self { entries, default: default.to_owned(), is_multi }
+        Self { entries, staging: None, tasks: None, default: default.to_owned(), is_multi }
+    }
+
+    /// Where data rests between being staged and being imported; absent in tests only.
+    #[must_use]
+    pub fn staging(&self) -> Option<&FileStore> {
+        self.staging.as_ref()
+    }
+
+    /// Where tasks keep their files; absent without `enabled_backends` and `work_dir`.
+    #[must_use]
+    pub fn tasks(&self) -> Option<&FileStore> {
+        self.tasks.as_ref()
     }
 
     /// Whether `enabled_backends` is set, so that clients know stores by id.
@@ -91,15 +109,80 @@ impl Registry {
         self.entries.iter().map(|entry| &entry.store).find(|store| store.id() == id)
     }
 
-    /// The store that holds a location: by the id in its metadata, else the first of its scheme.
+    /// Stores that may hold a location: the one that its metadata names, or else every one of its
+    /// scheme, to be tried in turn (`GS-04`).
+    pub fn candidates<'a>(
+        &'a self,
+        location: &'a Location,
+    ) -> impl Iterator<Item = &'a Arc<dyn Store>> {
+        let named = location.store_id().and_then(|id| self.get(id));
+        let scheme = scheme_of(&location.url);
+        let is_candidate = move |store: &&Arc<dyn Store>| match named {
+            Some(named) => store.id() == named.id(),
+            None => Some(store.scheme()) == scheme,
+        };
+        self.entries.iter().map(|entry| &entry.store).filter(is_candidate)
+    }
+
+    /// The first store that may hold a location: the one to name.
     #[must_use]
-    pub fn of_location(&self, location: &Location) -> Option<&Arc<dyn Store>> {
-        if let Some(store) = location.store_id().and_then(|id| self.get(id)) {
-            return Some(store);
+    pub fn of_location<'a>(&'a self, location: &'a Location) -> Option<&'a Arc<dyn Store>> {
+        self.candidates(location).next()
+    }
+
+    /// Opens the data at a location in the store that holds it.
+    ///
+    /// # Errors
+    /// The store's, see [`Store::open`]; [`StoreErrorKind::NoStore`] where none has the scheme.
+    pub async fn open_at(&self, location: &Location) -> Result<Source, StoreError> {
+        self.in_turn(location, |store, location| store.open(location)).await
+    }
+
+    /// Size in bytes of the data at a location.
+    ///
+    /// # Errors
+    /// As for [`Registry::open_at`].
+    pub async fn size(&self, location: &Location) -> Result<u64, StoreError> {
+        self.in_turn(location, |store, location| store.size(location)).await
+    }
+
+    /// Whether the data at a location may be removed, see [`Store::may_delete`].
+    ///
+    /// # Errors
+    /// As for [`Registry::open_at`].
+    pub async fn may_delete(&self, location: &Location) -> Result<(), StoreError> {
+        self.in_turn(location, |store, location| store.may_delete(location)).await
+    }
+
+    /// Removes the data at a location. Data that is gone already, or never was ours to remove, is
+    /// as good as removed.
+    ///
+    /// # Errors
+    /// As for [`Registry::open_at`].
+    pub async fn delete(&self, location: &Location) -> Result<(), StoreError> {
+        match self.in_turn(location, |store, location| store.delete(location)).await {
+            Err(error) if error.is_gone() => Ok(()),
+            answer => answer,
         }
-        let scheme = location.url.split("://").next()?;
-        let scheme = if scheme == "filesystem" { "file" } else { scheme };
-        self.entries.iter().map(|entry| &entry.store).find(|store| store.scheme() == scheme)
+    }
+
+    /// Asks the stores that may hold a location until one has it.
+    async fn in_turn<'a, T>(
+        &'a self,
+        location: &'a Location,
+        ask: fn(&'a dyn Store, &'a Location) -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut last = None;
+        for store in self.candidates(location) {
+            match ask(&**store, location).await {
+                Err(error) if error.kind() == StoreErrorKind::NotFound => last = Some(error),
+                answer => return answer,
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            let context = "no configured store has the scheme of the location";
+            StoreError::new(StoreErrorKind::NoStore, context)
+        }))
     }
 
     /// Locations in the order to read them: higher weight first, else as the database has them
@@ -119,12 +202,27 @@ impl Registry {
     }
 }
 
-fn reserved<'a>(
-    staging: &'a config::FileStore,
-    tasks: Option<&'a config::FileStore>,
-) -> impl Iterator<Item = (&'static str, &'a config::FileStore)> {
-    let staging = ("os_glance_staging_store", staging);
-    std::iter::once(staging).chain(tasks.map(|tasks| ("os_glance_tasks_store", tasks)))
+/// The scheme under which stores go, of a URL in any of the forms that clouds have had.
+fn scheme_of(url: &str) -> Option<&str> {
+    let (scheme, _) = url.split_once("://")?;
+    let scheme = scheme.split('+').next().unwrap_or(scheme);
+    Some(match scheme {
+        "filesystem" => "file",
+        "https" => "http",
+        scheme => scheme,
+    })
+}
+
+fn open_reserved(
+    id: &str,
+    options: &config::FileStore,
+    policy: Policy,
+) -> Result<FileStore, OpenError> {
+    let store = open_file(id, options, policy, false)?;
+    match store.add_disabled() {
+        None => Ok(store),
+        Some(refusal) => Err(OpenError(format!("{id}: {refusal}; give the server write access"))),
+    }
 }
 
 fn open_entry(

@@ -183,14 +183,10 @@ impl Chore {
     }
 }
 
-/// Removes data that may be gone already, or never was ours to remove.
-async fn remove(store: &dyn Store, location: &Location) -> Result<(), StoreError> {
+/// Removes data that may be gone already.
+pub(super) async fn remove(store: &dyn Store, location: &Location) -> Result<(), StoreError> {
     match store.delete(location).await {
-        Err(error)
-            if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::AddDisabled) =>
-        {
-            Ok(())
-        }
+        Err(error) if error.is_gone() => Ok(()),
         answer => answer,
     }
 }
@@ -203,14 +199,13 @@ async fn erase(
     locations: &[Location],
 ) -> Result<(), MetaError> {
     for location in locations {
-        let Some(store) = stores.of_location(location) else {
-            tracing::warn!(image_id = %id, "no configured store holds this data; it stays");
-            continue;
-        };
-        if let Err(error) = remove(&**store, location).await {
-            tracing::error!(image_id = %id, store = store.id(), %error, "image data stays");
-        } else if let Some(row) = location.id {
-            repo.forget_location(row).await?;
+        match (stores.delete(location).await, location.id) {
+            (Ok(()), Some(row)) => repo.forget_location(row).await?,
+            (Ok(()), None) => {}
+            (Err(error), _) if error.kind() == StoreErrorKind::NoStore => {
+                tracing::warn!(image_id = %id, %error, "image data stays");
+            }
+            (Err(error), _) => tracing::error!(image_id = %id, %error, "image data stays"),
         }
     }
     Ok(())

@@ -119,6 +119,14 @@ impl Dir {
         Ok(Fresh { file, name: Some(name) })
     }
 
+    /// Removes a name that stands for no data.
+    pub(super) fn unlink(&self, name: &str) {
+        if let Err(error) = fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            let dir = self.path.display();
+            tracing::error!(%error, %dir, name, "a file without a record stays; remove it");
+        }
+    }
+
     /// Removes what a crash left of an image: its object, and drafts with hidden names.
     pub(super) fn discard_orphans(&self, id: &ImageId) -> io::Result<bool> {
         let mut found = remove_if_there(&self.path.join(id.as_str()))?;

@@ -6,15 +6,15 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rustix::fs::{self, AtFlags, OFlags};
+use rustix::fs::{self, OFlags};
 
 use super::Target;
 use super::durable::{Publication, Waiting};
 use crate::buffer::Frozen;
-use crate::image::{Location, LocationStatus};
+use crate::image::Location;
 use crate::limits::{ALLOCATE_AHEAD_BYTES, SLOT_ALIGN_BYTES, WRITES_IN_FLIGHT_MAX};
 use crate::ring::{self, Span, Writing};
-use crate::store::{Draft, SizeHint, StoreError, StoreErrorKind};
+use crate::store::{Draft, SizeHint, StoreError};
 
 #[derive(Debug)]
 pub(super) struct FileDraft {
@@ -107,16 +107,6 @@ impl FileDraft {
     fn dir(&self) -> std::path::Display<'_> {
         self.target.dir.path.display()
     }
-
-    fn location(&self) -> Location {
-        let path = self.target.dir.path.join(self.target.id.as_str());
-        Location {
-            id: None,
-            url: format!("file://{}", path.display()),
-            metadata: self.target.metadata.clone(),
-            status: LocationStatus::Active,
-        }
-    }
 }
 
 #[async_trait(?Send)]
@@ -147,11 +137,10 @@ impl Draft for FileDraft {
         match published {
             Ok(()) => {
                 self.hidden_name = None;
-                Ok(self.location())
+                Ok(self.target.location())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let context = format!("image {} has data in {}", self.target.id, self.dir());
-                Err(StoreError::new(StoreErrorKind::Exists, context))
+                Err(super::exists(&self.target.id, &self.target.dir))
             }
             Err(error) => Err(self.failed("sealing", error)),
         }
@@ -171,16 +160,10 @@ impl Draft for FileDraft {
     }
 }
 
-fn unlink(draft: &FileDraft, name: &str) {
-    if let Err(error) = fs::unlinkat(&draft.target.dir.fd, name, AtFlags::empty()) {
-        tracing::error!(%error, dir = %draft.dir(), name, "a discarded draft stays; remove it");
-    }
-}
-
 impl Drop for FileDraft {
     fn drop(&mut self) {
         if let Some(name) = self.hidden_name.take() {
-            unlink(self, &name);
+            self.target.dir.unlink(&name);
         }
     }
 }

@@ -39,7 +39,7 @@ impl Publication {
     ) -> io::Result<()> {
         publish(file, hidden_name, target, len)?;
         if self.0.swap(PUBLISHED, Ordering::AcqRel) == ABANDONED {
-            remove(target);
+            target.dir.unlink(target.id.as_str());
         }
         Ok(())
     }
@@ -47,7 +47,7 @@ impl Publication {
     /// Nobody waits any more: takes the name back if it is there already.
     pub(super) fn abandon(&self, target: &Target) {
         if self.0.swap(ABANDONED, Ordering::AcqRel) == PUBLISHED {
-            remove(target);
+            target.dir.unlink(target.id.as_str());
         }
     }
 }
@@ -79,14 +79,6 @@ impl Drop for Waiting {
     }
 }
 
-fn remove(target: &Target) {
-    let name = target.id.as_str();
-    if let Err(error) = fs::unlinkat(&target.dir.fd, name, AtFlags::empty()) {
-        let dir = target.dir.path.display();
-        tracing::error!(%error, %dir, name, "an abandoned file stays; remove it");
-    }
-}
-
 /// Gives a written file its final name. `hidden_name` is its present one, if it has any.
 fn publish(
     file: &Arc<OwnedFd>,
@@ -106,8 +98,10 @@ fn publish(
         None => link_unnamed(file, &target.dir.fd, target.id.as_str())?,
         Some(hidden) => rename(&target.dir, hidden, target.id.as_str())?,
     }
-    if is_durable {
-        fs::fsync(&target.dir.fd)?;
+    if is_durable && let Err(error) = fs::fsync(&target.dir.fd) {
+        // Nobody knows whether a crash would keep the name, so nobody must find it.
+        target.dir.unlink(target.id.as_str());
+        return Err(error.into());
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod dir;
 mod draft;
 mod durable;
+mod place;
 
 use std::fs::File;
 use std::io;
@@ -16,12 +17,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::{Draft, SizeHint, Source, Store, StoreError, StoreErrorKind, off_runtime};
+use super::{
+    Draft, Placed, SizeHint, Source, Staged, Store, StoreError, StoreErrorKind, off_runtime,
+};
 use crate::config::{DataDir, Durability, FileStore as Options};
-use crate::image::{ImageId, Location};
+use crate::image::{ImageId, Location, LocationStatus};
 
 use dir::Dir;
 use draft::FileDraft;
+use place::Way;
 
 /// How drafts of a store are written.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +36,12 @@ pub struct Policy {
     pub direct_io: bool,
 }
 
-/// A `file` store.
+/// A `file` store; clones are the same store.
+#[derive(Clone, Debug)]
+pub struct FileStore(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct FileStore {
+struct Inner {
     id: String,
     /// Whether location metadata names the store: only where clients know stores by id.
     is_named: bool,
@@ -77,9 +84,43 @@ impl FileStore {
         let open = |entry: &DataDir| Dir::open(entry, &options, policy).map(Arc::new);
         let dirs = options.datadirs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mounts = options.metadata_file.as_deref().map_or(Ok(Vec::new()), read_mounts)?;
-        Ok(Self { id: id.to_owned(), is_named, dirs, options, policy, mounts })
+        Ok(Self(Arc::new(Inner { id: id.to_owned(), is_named, dirs, options, policy, mounts })))
     }
 
+    /// Runs work on the store's insides where waiting for a disk is allowed.
+    async fn off_runtime<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.0);
+        off_runtime(move || work(&inner)).await
+    }
+
+    /// Gives a file a second name as an image's data, in one of the `ways`.
+    async fn place(
+        &self,
+        id: &ImageId,
+        (path, len): (PathBuf, Option<u64>),
+        ways: [Way; 2],
+    ) -> Result<Placed, StoreError> {
+        if let Some(refusal) = self.add_disabled() {
+            return Err(StoreError::new(StoreErrorKind::AddDisabled, refusal));
+        }
+        let id = id.clone();
+        let prepare = move |inner: &Inner| {
+            inner.refuse_existing(&id)?;
+            let (file, len) = place::open(&path, len)?;
+            let dirs = inner.best_dirs();
+            let targets = dirs.map(|dir| Arc::new(inner.target(dir, &id))).collect();
+            Ok((file, len, targets))
+        };
+        let (file, len, targets) = self.off_runtime(prepare).await?;
+        let placed = place::place(file, len, targets, ways).await?;
+        Ok(placed.map_or(Placed::BytesMustMove, |target| Placed::There(target.location())))
+    }
+}
+
+impl Inner {
     /// `FS-02`: the highest priority first; in it the directory with most free space that still
     /// holds the size.
     fn choose(&self, hint: SizeHint) -> Result<&Arc<Dir>, StoreError> {
@@ -100,26 +141,33 @@ impl FileStore {
         })
     }
 
-    fn begin_in(&self, id: &ImageId, hint: SizeHint) -> Result<FileDraft, StoreError> {
-        if let Some(path) = self
-            .dirs
-            .iter()
-            .map(|dir| dir.path.join(id.as_str()))
-            .find(|path| path.symlink_metadata().is_ok())
-        {
-            let context = format!("{} exists already", path.display());
-            return Err(StoreError::new(StoreErrorKind::Exists, context));
-        }
-        let dir = self.choose(hint)?;
-        let target = Target {
+    /// The directories of the highest priority that can be written. A second name needs no room.
+    fn best_dirs(&self) -> impl Iterator<Item = &Arc<Dir>> {
+        let writable = || self.dirs.iter().filter(|dir| dir.refusal.is_none());
+        let highest = writable().map(|dir| dir.priority).max();
+        writable().filter(move |dir| Some(dir.priority) == highest)
+    }
+
+    /// `FS-03`: known before a byte is read.
+    fn refuse_existing(&self, id: &ImageId) -> Result<(), StoreError> {
+        let has_data = |dir: &&Arc<Dir>| dir.path.join(id.as_str()).symlink_metadata().is_ok();
+        self.dirs.iter().find(has_data).map_or(Ok(()), |dir| Err(exists(id, dir)))
+    }
+
+    fn begin(&self, id: &ImageId, hint: SizeHint) -> Result<FileDraft, StoreError> {
+        self.refuse_existing(id)?;
+        FileDraft::begin(self.target(self.choose(hint)?, id), hint)
+    }
+
+    fn target(&self, dir: &Arc<Dir>, id: &ImageId) -> Target {
+        Target {
             dir: Arc::clone(dir),
             id: id.clone(),
             metadata: self.metadata(&dir.path),
             file_perm: self.options.file_perm,
             is_thin: self.options.thin_provisioning,
             durability: self.policy.durability,
-        };
-        FileDraft::begin(target, hint)
+        }
     }
 
     /// Location metadata: the store's id, and the mount that holds the directory (`FS-01`).
@@ -136,10 +184,22 @@ impl FileStore {
     }
 }
 
+impl Target {
+    fn location(&self) -> Location {
+        let path = self.dir.path.join(self.id.as_str());
+        Location {
+            id: None,
+            url: format!("file://{}", path.display()),
+            metadata: self.metadata.clone(),
+            status: LocationStatus::Active,
+        }
+    }
+}
+
 #[async_trait]
 impl Store for FileStore {
     fn id(&self) -> &str {
-        &self.id
+        &self.0.id
     }
 
     fn scheme(&self) -> &'static str {
@@ -147,40 +207,56 @@ impl Store for FileStore {
     }
 
     fn properties(&self) -> Map<String, Value> {
-        let dirs: Vec<String> = self.dirs.iter().map(|d| d.path.display().to_string()).collect();
+        let Inner { dirs, options, .. } = &*self.0;
+        let dirs: Vec<String> = dirs.iter().map(|dir| dir.path.display().to_string()).collect();
         let data_dir = match dirs.as_slice() {
             [one] => Value::from(one.as_str()),
             many => Value::from(many),
         };
         let mut properties = Map::new();
         properties.insert("data_dir".into(), data_dir);
-        properties.insert("chunk_size".into(), self.options.chunk_size_bytes.into());
-        properties.insert("thin_provisioning".into(), self.options.thin_provisioning.into());
+        properties.insert("chunk_size".into(), options.chunk_size_bytes.into());
+        properties.insert("thin_provisioning".into(), options.thin_provisioning.into());
         properties
     }
 
     fn add_disabled(&self) -> Option<String> {
-        let refusals: Vec<&str> =
-            self.dirs.iter().map_while(|dir| dir.refusal.as_deref()).collect();
-        (refusals.len() == self.dirs.len()).then(|| refusals.join("; "))
+        let dirs = &self.0.dirs;
+        let refusals: Vec<&str> = dirs.iter().map_while(|dir| dir.refusal.as_deref()).collect();
+        (refusals.len() == dirs.len()).then(|| refusals.join("; "))
     }
 
     async fn begin(&self, id: &ImageId, hint: SizeHint) -> Result<Box<dyn Draft>, StoreError> {
         if let Some(refusal) = self.add_disabled() {
             return Err(StoreError::new(StoreErrorKind::AddDisabled, refusal));
         }
-        // Opening and allocating can wait for the disk; block_in_place-free, so on the pool.
-        let (this, id) = (self.handle(), id.clone());
-        off_runtime(move || this.begin_in(&id, hint)).await.map(|draft| Box::new(draft) as _)
+        let id = id.clone();
+        Ok(Box::new(self.off_runtime(move |inner| inner.begin(&id, hint)).await?))
+    }
+
+    async fn adopt(&self, id: &ImageId, staged: &Staged) -> Result<Placed, StoreError> {
+        let staged = (staged.path.clone(), Some(staged.size));
+        self.place(id, staged, [Way::Link, Way::Reflink]).await
+    }
+
+    async fn clone_from(&self, id: &ImageId, from: &Location) -> Result<Placed, StoreError> {
+        match path_of(from) {
+            Ok(path) => self.place(id, (path, None), [Way::Reflink, Way::Link]).await,
+            Err(_) => Ok(Placed::BytesMustMove),
+        }
     }
 
     async fn open(&self, location: &Location) -> Result<Source, StoreError> {
         let path = path_of(location)?;
+        off_runtime(move || open(&path).map(|(file, size)| Source::File(file, size))).await
+    }
+
+    async fn size(&self, location: &Location) -> Result<u64, StoreError> {
+        let path = path_of(location)?;
         off_runtime(move || {
-            let failed = |error| StoreError::io(format!("opening {}", path.display()), error);
-            let file = File::open(&path).map_err(failed)?;
-            let size = file.metadata().map_err(failed)?.len();
-            Ok(Source::File(file, size))
+            let found = path.metadata();
+            let found = found.map_err(|e| StoreError::io(format!("{}", path.display()), e))?;
+            plain_size(&path, &found)
         })
         .await
     }
@@ -195,10 +271,10 @@ impl Store for FileStore {
     }
 
     async fn discard_orphan(&self, id: &ImageId) -> Result<bool, StoreError> {
-        let (dirs, id) = (self.dirs.clone(), id.clone());
-        off_runtime(move || {
+        let id = id.clone();
+        self.off_runtime(move |inner| {
             let mut found = false;
-            for dir in dirs {
+            for dir in &inner.dirs {
                 let context = || format!("clearing {} of image {id}", dir.path.display());
                 found |=
                     dir.discard_orphans(&id).map_err(|error| StoreError::io(context(), error))?;
@@ -209,18 +285,25 @@ impl Store for FileStore {
     }
 }
 
-impl FileStore {
-    /// A handle that blocking work can own; everything in it is shared or small.
-    fn handle(&self) -> Self {
-        Self {
-            id: self.id.clone(),
-            is_named: self.is_named,
-            dirs: self.dirs.clone(),
-            options: self.options.clone(),
-            policy: self.policy,
-            mounts: self.mounts.clone(),
-        }
+fn exists(id: &ImageId, dir: &Dir) -> StoreError {
+    let context = format!("image {id} has data in {}", dir.path.display());
+    StoreError::new(StoreErrorKind::Exists, context)
+}
+
+/// Opens a plain file for reading.
+fn open(path: &Path) -> Result<(File, u64), StoreError> {
+    let failed = |error| StoreError::io(format!("opening {}", path.display()), error);
+    let file = File::open(path).map_err(failed)?;
+    let size = plain_size(path, &file.metadata().map_err(failed)?)?;
+    Ok((file, size))
+}
+
+fn plain_size(path: &Path, found: &std::fs::Metadata) -> Result<u64, StoreError> {
+    if found.is_file() {
+        return Ok(found.len());
     }
+    let context = format!("{} is no plain file", path.display());
+    Err(StoreError::new(StoreErrorKind::BadLocation, context))
 }
 
 /// The path of a `file://` or, from old clouds, `filesystem://` URL; taken literally, as Glance

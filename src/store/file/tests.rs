@@ -133,7 +133,8 @@ async fn fs_01_metadata_names_the_store_and_the_mount() {
 async fn a_draft_with_a_hidden_name_is_sealed_or_gone() {
     let dir = TempDir::new().unwrap();
     let mut store = open(options(&[(dir.path(), 0)]), BUFFERED);
-    let Some(only) = store.dirs.first_mut() else { panic!("one directory") };
+    let inner = Arc::get_mut(&mut store.0).unwrap();
+    let Some(only) = inner.dirs.first_mut() else { panic!("one directory") };
     Arc::get_mut(only).unwrap().has_unnamed = false;
     let arena = arena();
     let threads = Engines::threads("a test");
