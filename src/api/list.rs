@@ -10,14 +10,8 @@ use super::filter;
 use super::paging::Paging;
 use super::view;
 use crate::auth::Identity;
-use crate::meta::{Direction, Filter, FlagColumn, ListQuery, SortKey, TextColumn};
-
-/// Values of `visibility`; `all` is every one of the others.
-const VISIBILITIES: [&str; 5] = ["community", "public", "private", "shared", "all"];
-/// What is listed when nothing is asked for: of community images one is told (`LI-08`).
-const VISIBLE_UNASKED: [&str; 3] = ["public", "private", "shared"];
-/// Values of `member_status`.
-const MEMBER_STATUSES: [&str; 4] = ["pending", "accepted", "rejected", "all"];
+use crate::image::{MemberStatus, Visibility};
+use crate::meta::{Direction, Filter, FlagColumn, ListQuery, Shown, SortKey};
 
 /// Answers a page of images.
 pub(super) async fn list(
@@ -34,49 +28,49 @@ pub(super) async fn list(
     Ok(paging.page("images", views, images.last().map(|last| last.id.as_str())))
 }
 
-/// Filters and order of a list. A key that is repeated narrows the list each time.
+/// Filters and order of a list. A filter that is repeated narrows the list each time; of
+/// `visibility` and `member_status` the last one counts.
 fn query_of(keys: &[(String, String)]) -> Result<ListQuery, Fault> {
-    let mut filters = Vec::new();
+    let mut list = ListQuery::default();
     let mut sorting = Sorting::default();
     let is_given = |wanted: &str| keys.iter().any(|(key, _)| key == wanted);
     for (key, value) in keys {
         match key.as_str() {
             "sort" | "sort_key" | "sort_dir" => sorting.take(key, value)?,
-            "tag" => filters.push(Filter::Tag(value.trim().to_owned())),
-            "visibility" => filters.extend(visibility(value)?),
-            "member_status" => check_member_status(value)?,
+            "tag" => list.filters.push(Filter::Tag(value.trim().to_owned())),
+            "visibility" => list.shown = shown(value)?,
+            "member_status" => list.member_status = member_status(value)?,
             "changes-since" => return Err(no_changes_since()),
             // Glance ignores it as well (`LI-10`).
             "deleted" => {}
-            other => filters.push(filter::of(other, value)?),
+            other => list.filters.push(filter::of(other, value)?),
         }
     }
     if !is_given("os_hidden") {
-        filters.push(Filter::Flag(FlagColumn::OsHidden, false));
+        list.filters.push(Filter::Flag(FlagColumn::OsHidden, false));
     }
-    if !is_given("visibility") {
-        filters.push(visibilities(&VISIBLE_UNASKED));
-    }
-    Ok(ListQuery { filters, sort: sorting.order()?, ..ListQuery::default() })
+    list.sort = sorting.order()?;
+    Ok(list)
 }
 
-fn visibility(value: &str) -> Result<Option<Filter>, Fault> {
-    match value {
-        "all" => Ok(None),
-        word if word.is_empty() || VISIBILITIES.contains(&word) => Ok(Some(visibilities(&[word]))),
-        _ => Err(Fault::bad_request(format!("Invalid visibility value: {value}"))),
+/// Which visibilities are asked for (`LI-08`). The empty word is legal, and no image's.
+fn shown(word: &str) -> Result<Shown, Fault> {
+    match word {
+        "all" => Ok(Shown::All),
+        "" => Ok(Shown::Nothing),
+        _ => match Visibility::parse(word) {
+            Some(visibility) => Ok(Shown::Only(visibility)),
+            None => Err(Fault::bad_request(format!("Invalid visibility value: {word}"))),
+        },
     }
 }
 
-fn visibilities(words: &[&str]) -> Filter {
-    Filter::Text(TextColumn::Visibility, words.iter().map(|&word| word.to_owned()).collect())
-}
-
-/// Checked, and without effect on an administrator, who sees all (`LI-09`, `LI-11`).
-fn check_member_status(value: &str) -> Result<(), Fault> {
-    match MEMBER_STATUSES.contains(&value) {
-        true => Ok(()),
-        false => Err(Fault::bad_request(format!("Invalid status: {value}"))),
+/// What is asked for of images that others share with the caller (`LI-09`).
+fn member_status(word: &str) -> Result<Option<MemberStatus>, Fault> {
+    match (word, MemberStatus::parse(word)) {
+        ("all", _) => Ok(None),
+        (_, Some(status)) => Ok(Some(status)),
+        (_, None) => Err(Fault::bad_request(format!("Invalid status: {word}"))),
     }
 }
 

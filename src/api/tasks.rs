@@ -20,7 +20,7 @@ use super::schema;
 use super::view::fields;
 use crate::auth::Identity;
 use crate::image::{ImageId, Task};
-use crate::meta::{Direction, MetaError, TaskColumn, TaskQuery, TaskSortKey};
+use crate::meta::{Direction, MetaError, TaskColumn, TaskQuery, TaskSortKey, Viewer};
 
 /// Values of the filter `status`.
 const STATUSES: [&str; 4] = ["pending", "processing", "success", "failure"];
@@ -91,7 +91,7 @@ pub(super) async fn of_image(
 ) -> Result<Response<Bytes>, Fault> {
     let found = find(app, caller, id).await;
     let image = found.map_err(|fault| fault.or_not_found(NOT_FOUND))?;
-    let tasks = app.repo.tasks_of(&image.id).await?;
+    let tasks = app.repo.tasks_of(&image.id, &Viewer::admin()).await?;
     let tasks: Vec<Value> = tasks.iter().map(record).collect();
     Ok(answer::json(StatusCode::OK, &json!({ "tasks": tasks })))
 }
@@ -114,7 +114,7 @@ fn query_of(paging: &Paging) -> Result<TaskQuery, Fault> {
         filters.extend(TaskColumn::parse(name).map(|column| (column, value.clone())));
     }
     let (limit, marker) = (paging.limit, paging.marker.clone());
-    Ok(TaskQuery { limit, marker, filters, sort: (key, direction) })
+    Ok(TaskQuery { limit, marker, viewer: Viewer::admin(), filters, sort: (key, direction) })
 }
 
 fn sort_key(word: &str) -> Result<TaskSortKey, Fault> {

@@ -78,6 +78,9 @@ pub enum Visibility {
 }
 
 impl Visibility {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::Public, Self::Private, Self::Shared, Self::Community];
+
     /// The word used in SQL and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -92,9 +95,7 @@ impl Visibility {
     /// The reverse of [`Visibility::as_str`].
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Public, Self::Private, Self::Shared, Self::Community]
-            .into_iter()
-            .find(|v| v.as_str() == word)
+        Self::ALL.into_iter().find(|v| v.as_str() == word)
     }
 }
 

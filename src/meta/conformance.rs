@@ -6,6 +6,7 @@ mod lists;
 mod members;
 mod tasks;
 mod updates;
+mod viewers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -37,6 +38,7 @@ pub(super) async fn run_all(
     a_thousand_images_are_paged_without_loss(open("paging").await).await;
     a_list_is_filtered_and_bounded(open("list").await).await;
     lists::run_all(&open).await;
+    viewers::run_all(&open).await;
     updates::run_all(&open).await;
     members::run_all(&open).await;
     tasks::run_all(&open, &run).await;

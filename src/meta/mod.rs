@@ -20,8 +20,8 @@ use async_trait::async_trait;
 use crate::image::{Digests, Image, ImageId, Location, Member, MemberStatus, Status, Task};
 
 pub use query::{
-    Comparison, Direction, Filter, FlagColumn, ListQuery, NumberColumn, SortKey, TaskColumn,
-    TaskQuery, TaskSortKey, TextColumn, TimeColumn,
+    Comparison, Direction, Filter, FlagColumn, ListQuery, NumberColumn, Shown, SortKey, TaskColumn,
+    TaskQuery, TaskSortKey, TextColumn, TimeColumn, Viewer,
 };
 pub use sqlite::SqliteRepo;
 
@@ -159,7 +159,7 @@ pub trait Repo: Members + Tasks + Send + Sync + fmt::Debug {
     /// Reads a record that is not deleted, with properties, tags and live locations.
     async fn get(&self, id: &ImageId) -> Result<Image, MetaError>;
 
-    /// Reads a page of what passes every filter (keyset pagination, `DW-07`): what is absent
+    /// Reads a page of what the viewer sees and passes every filter (keyset pagination, `DW-07`): what is absent
     /// sorts as empty or zero, and no image is missed or met twice on the way through the pages.
     /// The records are whole, as from [`Repo::get`]. As in Glance, `killed` ones are never listed.
     async fn list(&self, query: &ListQuery) -> Result<Vec<Image>, MetaError>;
@@ -257,6 +257,6 @@ pub trait Tasks {
     /// Reads a task, expired or not, that is not deleted. [`MetaError::NoTask`].
     async fn task(&self, id: &str) -> Result<Task, MetaError>;
 
-    /// Reads the tasks of an image that have not expired, oldest first.
-    async fn tasks_of(&self, image: &ImageId) -> Result<Vec<Task>, MetaError>;
+    /// Reads the tasks of an image that have not expired and that `viewer` may see, oldest first.
+    async fn tasks_of(&self, image: &ImageId, viewer: &Viewer) -> Result<Vec<Task>, MetaError>;
 }

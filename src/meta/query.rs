@@ -5,6 +5,8 @@
 
 use time::OffsetDateTime;
 
+use crate::image::{MemberStatus, Visibility};
+
 /// An enum of columns, each with its name.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident { $($column:ident = $word:literal),+ $(,)? }) => {
@@ -43,7 +45,6 @@ columns! {
         Status = "status",
         ContainerFormat = "container_format",
         DiskFormat = "disk_format",
-        Visibility = "visibility",
         Checksum = "checksum",
         OsHashAlgo = "os_hash_algo",
         OsHashValue = "os_hash_value",
@@ -174,18 +175,78 @@ impl Direction {
     }
 }
 
-/// A list of images. The default is all of them, newest first, on a page of none.
-#[derive(Clone, Debug, Default)]
+/// Who looks at a list, and so what can be on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Viewer {
+    /// Sees what anybody has.
+    pub is_admin: bool,
+    /// The project whose own things it sees; without one it has none.
+    pub project: Option<String>,
+}
+
+impl Viewer {
+    /// An administrator of no project.
+    #[must_use]
+    pub fn admin() -> Self {
+        Self { is_admin: true, project: None }
+    }
+
+    /// Somebody of a project.
+    #[must_use]
+    pub fn of(project: &str) -> Self {
+        Self { is_admin: false, project: Some(project.to_owned()) }
+    }
+}
+
+/// Which visibilities a list is about (`LI-08`), of what its viewer can see at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing was asked for: all but the community images of others.
+    #[default]
+    Unasked,
+    /// Every one.
+    All,
+    /// Only this one.
+    Only(Visibility),
+    /// One that no image has.
+    Nothing,
+}
+
+/// A list of images. The default is all that an administrator sees unasked, newest first, on a
+/// page of none.
+#[derive(Clone, Debug)]
 pub struct ListQuery {
     /// At most so many; 0 is legal and gives none.
     pub limit: u64,
-    /// Start after this image.
+    /// Start after this image, which the viewer must be able to see.
     pub marker: Option<String>,
+    /// Whose list it is. An administrator's has every image; others see what is public, of the
+    /// community, their project's, or shared with it (`LI-11`).
+    pub viewer: Viewer,
+    /// Which visibilities it is about.
+    pub shown: Shown,
+    /// What the viewer's project has said to the images that are shared with it, for these to be
+    /// listed; anything if `None` (`LI-09`).
+    pub member_status: Option<MemberStatus>,
     /// What each image must fulfil, all of it.
     pub filters: Vec<Filter>,
     /// Most significant key first. What it leaves open is decided by `created_at` and `id`, newest
     /// and largest first.
     pub sort: Vec<(SortKey, Direction)>,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self {
+            limit: 0,
+            marker: None,
+            viewer: Viewer::admin(),
+            shown: Shown::Unasked,
+            member_status: Some(MemberStatus::Accepted),
+            filters: Vec::new(),
+            sort: Vec::new(),
+        }
+    }
 }
 
 impl ListQuery {
@@ -207,8 +268,10 @@ impl ListQuery {
 pub struct TaskQuery {
     /// At most so many; 0 is legal and gives none.
     pub limit: u64,
-    /// Start after this task.
+    /// Start after this task, which the viewer must be able to see.
     pub marker: Option<String>,
+    /// Whose list it is. An administrator's has every task, others' have their project's.
+    pub viewer: Viewer,
     /// What each task must be.
     pub filters: Vec<(TaskColumn, String)>,
     /// What to sort by; `created_at` and `id` decide what it leaves open, in the same direction.

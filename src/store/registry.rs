@@ -57,7 +57,8 @@ impl Registry {
             stores.iter().map(|store| open_entry(store, policy, *is_multi, &mut connections));
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
         let staging = open_reserved("os_glance_staging_store", staging, policy)?;
-        let tasks = tasks.as_ref().map(|tasks| open_reserved("os_glance_tasks_store", tasks, policy));
+        let tasks =
+            tasks.as_ref().map(|tasks| open_reserved("os_glance_tasks_store", tasks, policy));
         Ok(Self {
             entries,
             staging: Some(staging),

@@ -57,7 +57,6 @@ async fn every_filter_lets_through_what_it_says(repo: Arc<dyn Repo>) {
         word(TextColumn::Status, "active"),
         word(TextColumn::DiskFormat, "raw"),
         word(TextColumn::ContainerFormat, "bare"),
-        word(TextColumn::Visibility, "public"),
         word(TextColumn::Checksum, "c"),
         word(TextColumn::OsHashAlgo, "sha512"),
         word(TextColumn::OsHashValue, "h"),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::image::Task;
-use crate::meta::{Direction, TaskColumn, TaskQuery, TaskSortKey};
+use crate::meta::{Direction, TaskColumn, TaskQuery, TaskSortKey, Viewer};
 
 pub(super) async fn run_all(
     open: &impl AsyncFn(&'static str) -> Arc<dyn Repo>,
@@ -19,6 +19,7 @@ pub(super) async fn run_all(
     tasks_are_filtered(&*repo).await;
     every_order_of_tasks_is_paged_without_loss(&*repo).await;
     an_image_has_its_tasks(&*repo).await;
+    tasks_are_their_owners(&*repo).await;
 }
 
 fn id_of(n: u32) -> String {
@@ -52,7 +53,7 @@ fn image_of(n: u32) -> String {
 
 fn query(limit: u64) -> TaskQuery {
     let sort = (TaskSortKey::CreatedAt, Direction::Desc);
-    TaskQuery { limit, marker: None, filters: vec![], sort }
+    TaskQuery { limit, marker: None, viewer: Viewer::admin(), filters: vec![], sort }
 }
 
 /// The last digits of the tasks' ids.
@@ -126,7 +127,29 @@ async fn every_order_of_tasks_is_paged_without_loss(repo: &dyn Repo) {
 
 async fn an_image_has_its_tasks(repo: &dyn Repo) {
     let image = |n| ImageId::parse(&image_of(n)).unwrap();
-    assert_eq!(digits(&repo.tasks_of(&image(0)).await.unwrap()), [2, 4, 6, 8]);
-    assert_eq!(digits(&repo.tasks_of(&image(1)).await.unwrap()), [3, 5, 7]);
-    assert!(repo.tasks_of(&ImageId::random()).await.unwrap().is_empty());
+    let tasks_of = async |image, viewer| digits(&repo.tasks_of(&image, &viewer).await.unwrap());
+    assert_eq!(tasks_of(image(0), Viewer::admin()).await, [2, 4, 6, 8]);
+    assert_eq!(tasks_of(image(1), Viewer::admin()).await, [3, 5, 7]);
+    assert_eq!(tasks_of(image(1), Viewer::of("p")).await, [3, 5, 7]);
+    assert!(tasks_of(ImageId::random(), Viewer::admin()).await.is_empty());
+    for stranger in strangers() {
+        assert!(tasks_of(image(0), stranger).await.is_empty());
+    }
+}
+
+fn strangers() -> [Viewer; 2] {
+    [Viewer::of("q"), Viewer { is_admin: false, project: None }]
+}
+
+async fn tasks_are_their_owners(repo: &dyn Repo) {
+    let page = async |viewer, marker| repo.tasks(&TaskQuery { viewer, marker, ..query(9) }).await;
+    let own = page(Viewer::of("p"), None).await.unwrap();
+    assert_eq!(digits(&own), [8, 7, 6, 5, 4, 3, 2]);
+    let next = page(Viewer::of("p"), Some(id_of(4))).await.unwrap();
+    assert_eq!(digits(&next), [3, 2]);
+    for stranger in strangers() {
+        assert!(page(stranger.clone(), None).await.unwrap().is_empty());
+        let error = page(stranger, Some(id_of(4))).await.unwrap_err();
+        assert!(matches!(error, MetaError::NoTask(_)), "{error}");
+    }
 }

@@ -6,11 +6,12 @@
 //! lost between pages.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection, query};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use crate::image::MemberStatus;
 use crate::meta::{
-    Comparison, Direction, Filter, FlagColumn, ListQuery, SortKey, TaskQuery, TaskSortKey,
-    TextColumn, row,
+    Comparison, Direction, Filter, FlagColumn, ListQuery, Shown, SortKey, TaskQuery, TaskSortKey,
+    TextColumn, Viewer, row,
 };
 
 /// One key of an order.
@@ -34,10 +35,14 @@ pub(super) async fn images(
     list: &ListQuery,
 ) -> Result<Option<Vec<SqliteRow>>, sqlx::Error> {
     let after = match &list.marker {
-        Some(id) => match position(conn, "images", &image_keys(list), id).await? {
-            Some(values) => Some(values),
-            None => return Ok(None),
-        },
+        Some(id) => {
+            let mut row = marker_row("images", &image_keys(list), id);
+            push_visible(&mut row, &list.viewer);
+            match position(conn, row, &image_keys(list)).await? {
+                Some(values) => Some(values),
+                None => return Ok(None),
+            }
+        }
         None => None,
     };
     images_page(list, after).build().fetch_all(conn).await.map(Some)
@@ -51,11 +56,14 @@ pub(super) async fn tasks(
     let keys: Vec<Key> = list.order().into_iter().map(task_key).collect();
     let mut sql = QueryBuilder::new(super::select::LIVE_TASKS);
     sql.push_bind(row::now());
+    push_owned(&mut sql, &list.viewer);
     for (column, value) in &list.filters {
         sql.push(format_args!(" AND {} = ", column.as_str())).push_bind(value.clone());
     }
     if let Some(id) = &list.marker {
-        let Some(values) = position(conn, "tasks", &keys, id).await? else { return Ok(None) };
+        let mut row = marker_row("tasks", &keys, id);
+        push_owned(&mut row, &list.viewer);
+        let Some(values) = position(conn, row, &keys).await? else { return Ok(None) };
         push_after(&mut sql, &keys, values);
     }
     push_order(&mut sql, &keys, list.limit);
@@ -69,6 +77,7 @@ fn images_page(list: &ListQuery, after: Option<Vec<Value>>) -> QueryBuilder<Sqli
     let keys = image_keys(list);
     let mut sql =
         QueryBuilder::new("SELECT * FROM images WHERE +deleted = 0 AND +status <> 'killed'");
+    push_listed(&mut sql, list);
     for filter in &list.filters {
         sql.push(" AND ");
         push_filter(&mut sql, filter);
@@ -114,18 +123,87 @@ fn task_key((key, direction): (TaskSortKey, Direction)) -> Key {
     Key { expression, is_number: false, direction }
 }
 
-/// Where a live row stands in an order.
+/// What a project sees among images whoever owns them, before it is asked whose they are.
+const OPEN: &str = "+visibility IN ('public', 'community')";
+
+/// What the list's viewer finds there, and what it is about. As in Glance, an image without an
+/// owner, which all can use, is on nobody's list unless it is open to all by its visibility.
+fn push_listed(sql: &mut QueryBuilder<Sqlite>, list: &ListQuery) {
+    if !list.viewer.is_admin {
+        sql.push(format_args!(" AND ({OPEN}"));
+        push_belonging(sql, &list.viewer, list.member_status);
+        sql.push(")");
+    }
+    match list.shown {
+        Shown::All => {}
+        Shown::Nothing => {
+            sql.push(" AND 1 = 0");
+        }
+        Shown::Only(visibility) => {
+            sql.push(" AND +visibility = ").push_bind(visibility.as_str());
+        }
+        Shown::Unasked => {
+            sql.push(" AND (+visibility <> 'community'");
+            if let Some(project) = &list.viewer.project {
+                sql.push(" OR +owner = ").push_bind(project.clone());
+            }
+            sql.push(")");
+        }
+    }
+}
+
+/// What the viewer can see when asked for by its id (`VI-01`).
+fn push_visible(sql: &mut QueryBuilder<Sqlite>, viewer: &Viewer) {
+    if !viewer.is_admin {
+        sql.push(format_args!(" AND (owner IS NULL OR {OPEN}"));
+        push_belonging(sql, viewer, None);
+        sql.push(")");
+    }
+}
+
+/// Or what is its project's, or shared with that.
+fn push_belonging(
+    sql: &mut QueryBuilder<Sqlite>,
+    viewer: &Viewer,
+    member_status: Option<MemberStatus>,
+) {
+    let Some(project) = &viewer.project else { return };
+    sql.push(" OR +owner = ").push_bind(project.clone());
+    sql.push(
+        " OR (+visibility = 'shared' AND EXISTS (SELECT 1 FROM image_members AS membership
+            WHERE membership.image_id = images.id AND +membership.deleted = 0
+              AND membership.member = ",
+    );
+    sql.push_bind(project.clone());
+    if let Some(status) = member_status {
+        sql.push(" AND membership.status = ").push_bind(status.as_str());
+    }
+    sql.push("))");
+}
+
+/// Tasks that the viewer can see.
+fn push_owned(sql: &mut QueryBuilder<Sqlite>, viewer: &Viewer) {
+    if !viewer.is_admin {
+        // Every task has an owner, so whoever has no project has no task.
+        sql.push(" AND owner = ").push_bind(viewer.project.clone());
+    }
+}
+
+/// Asks for a live row's values of the keys. More conditions may follow.
+fn marker_row(table: &'static str, keys: &[Key], id: &str) -> QueryBuilder<Sqlite> {
+    let columns = expressions(keys);
+    let mut sql = QueryBuilder::new(format!("SELECT {columns} FROM {table} WHERE deleted = 0"));
+    sql.push(" AND id = ").push_bind(id.to_owned());
+    sql
+}
+
+/// Where the marker's row stands in an order.
 async fn position(
     conn: &mut SqliteConnection,
-    table: &'static str,
+    mut row: QueryBuilder<Sqlite>,
     keys: &[Key],
-    id: &str,
 ) -> Result<Option<Vec<Value>>, sqlx::Error> {
-    let columns = expressions(keys);
-    // Nothing but words of this module.
-    let select =
-        AssertSqlSafe(format!("SELECT {columns} FROM {table} WHERE id = ?1 AND deleted = 0"));
-    let Some(row) = query(select).bind(id).fetch_optional(conn).await? else { return Ok(None) };
+    let Some(row) = row.build().fetch_optional(conn).await? else { return Ok(None) };
     let value = |(index, key): (usize, &Key)| match key.is_number {
         true => row.try_get(index).map(Value::Number),
         false => row.try_get(index).map(Value::Text),
@@ -224,10 +302,7 @@ fn push_filter(sql: &mut QueryBuilder<Sqlite>, filter: &Filter) {
 }
 
 fn push_words(sql: &mut QueryBuilder<Sqlite>, column: TextColumn, words: &[String]) {
-    let column = match column {
-        TextColumn::Visibility => "+visibility",
-        other => other.as_str(),
-    };
+    let column = column.as_str();
     sql.push(format_args!("{column} IN ("));
     for (n, word) in words.iter().enumerate() {
         sql.push(if n > 0 { ", " } else { "" }).push_bind(word.clone());
@@ -250,7 +325,7 @@ fn operator(comparison: Comparison) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use sqlx::Connection;
+    use sqlx::{AssertSqlSafe, Connection, query};
 
     use super::*;
     use crate::meta::schema;
@@ -266,9 +341,8 @@ mod tests {
     }
 
     fn visible(filters: Vec<Filter>) -> ListQuery {
-        let words = ["public", "private", "shared"].map(str::to_owned).to_vec();
         let mut list = ListQuery { limit: 25, filters, ..ListQuery::default() };
-        list.filters.push(Filter::Text(TextColumn::Visibility, words));
+        list.viewer = Viewer::of("project");
         list.filters.push(Filter::Flag(FlagColumn::OsHidden, false));
         list
     }

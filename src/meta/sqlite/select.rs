@@ -69,9 +69,12 @@ macro_rules! task {
 /// The task with the id `?1`.
 pub(super) const TASK: &str = task!("id = ?1");
 
-/// Tasks that have not expired at `?1`, of the image `?2`.
-pub(super) const TASKS_OF_IMAGE: &str =
-    task!("(expires_at IS NULL OR expires_at > ?1) AND image_id = ?2 ORDER BY created_at, id");
+/// Tasks that have not expired at `?1`, of the image `?2`: all of them if `?3`, or those of the
+/// project `?4`.
+pub(super) const TASKS_OF_IMAGE: &str = task!(
+    "(expires_at IS NULL OR expires_at > ?1) AND image_id = ?2 AND (?3 OR owner = ?4)
+     ORDER BY created_at, id"
+);
 
 /// Tasks that have not expired at the time that is bound next. More conditions may follow.
 pub(super) const LIVE_TASKS: &str = task!("coalesce(expires_at, '~') > ");

@@ -6,7 +6,7 @@ use sqlx::query;
 use super::{SqliteRepo, page, select};
 use crate::image::{ImageId, Task};
 use crate::meta::row;
-use crate::meta::{MetaError, TaskQuery, Tasks};
+use crate::meta::{MetaError, TaskQuery, Tasks, Viewer};
 
 #[async_trait]
 impl Tasks for SqliteRepo {
@@ -22,10 +22,12 @@ impl Tasks for SqliteRepo {
         row::task(&row.ok_or_else(|| MetaError::NoTask(id.to_owned()))?)
     }
 
-    async fn tasks_of(&self, image: &ImageId) -> Result<Vec<Task>, MetaError> {
+    async fn tasks_of(&self, image: &ImageId, viewer: &Viewer) -> Result<Vec<Task>, MetaError> {
         let rows = query(select::TASKS_OF_IMAGE)
             .bind(row::now())
             .bind(image.as_str())
+            .bind(viewer.is_admin)
+            .bind(&viewer.project)
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(row::task).collect()
