@@ -1,6 +1,7 @@
 # make run    builds in release and serves on the embedded default, 127.0.0.1:9292
 # make test   everything that has to hold, as CI runs it
-# make test-ceph  the rbd store on a Ceph of its own, which it installs, starts and stops
+# make setup  installs the servers that tests speak to (Debian and Ubuntu, as root)
+# make test-ceph  only the rbd store
 # make bench  what this machine does: benches, then uploads over loopback
 #
 # All of them build with one profile into one folder: hashing in an unoptimised build is twenty
@@ -13,22 +14,33 @@ CARGO := cargo
 GLISSADE := ./target/release/glissade
 IT_THREADS := 2
 
-CEPH := $(CURDIR)/target/ceph
+# Servers that tests speak to, started once for all of them: folders of tests/env, each with
+# setup.sh, start.sh and stop.sh; tests find the one of NAME in GLISSADE_NAME (tests/env/with.sh).
+# A machine that has not got one skips what needs it, and says so; in CI nothing is skipped.
+ENVIRONMENTS := ceph
+ENVIRONMENTS += glance_store
 
-.PHONY: run test test-ceph bench build fmt clippy doc unit it tools check-tools check-openssl
+# Makes ffi/bindings.rs anew, which needs Ceph's headers and libclang; ours must be the same.
+ifeq ($(CI),true)
+BINDGEN := --features bindgen
+endif
+
+.PHONY: run test setup test-ceph bench build fmt clippy doc unit it \
+	tools check-tools check-openssl
 
 run: build
 	$(GLISSADE) serve
 
-test: fmt clippy doc unit it
+test: fmt clippy doc
+	tests/env/with.sh $(ENVIRONMENTS) -- $(MAKE) unit it
 
-# The cluster is stopped whatever comes of the tests; its data stays for a look.
+setup:
+	for name in $(ENVIRONMENTS); do tests/env/$$name/setup.sh || exit 1; done
+
 test-ceph: build
-	tests/env/ceph/setup.sh
-	tests/env/ceph/start.sh $(CEPH)
-	trap 'tests/env/ceph/stop.sh $(CEPH)' EXIT; export GLISSADE_CEPH=$(CEPH); \
+	tests/env/with.sh ceph glance_store -- $(SHELL) -c '\
 	$(CARGO) test --release --locked --lib store::rbd && \
-	$(CARGO) test --release --locked --test it ceph::
+	$(CARGO) test --release --locked --test it ceph'
 
 bench: build
 	$(CARGO) bench --locked --benches
@@ -42,7 +54,8 @@ fmt: check-tools
 	$(CARGO) fmt --check
 
 clippy: check-tools check-openssl
-	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked --all-targets $(BINDGEN) -- -D warnings
+	$(if $(BINDGEN),git diff --exit-code ffi)
 
 doc: check-tools
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --release --locked --no-deps --document-private-items

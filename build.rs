@@ -48,6 +48,9 @@ mod bindings {
     const MADE: &str = "ffi/bindings.rs";
     const FIRST_LINE: &str = "// Made by `cargo build --release --features bindgen`. Don't edit.";
 
+    /// What is made is for Rust 1.85 and later.
+    const RUST_MINOR: u64 = 85;
+
     /// Each word is a whole function name, as a regular expression.
     const FUNCTIONS: &str = "
         rados_create2 rados_conf_read_file rados_conf_set rados_conf_get rados_connect
@@ -72,10 +75,18 @@ mod bindings {
     /// Panics, which is how a build script refuses: the operator asked for the feature, and
     /// libclang or Ceph's headers are missing.
     pub(crate) fn make() {
-        println!("cargo::rerun-if-changed={HEADER}");
+        for path in [HEADER, MADE] {
+            println!("cargo::rerun-if-changed={path}");
+        }
+        // Neither the compiler that is used nor its rustfmt shall show in what is made.
+        let Ok(target) = bindgen::RustTarget::stable(RUST_MINOR, 0) else {
+            panic!("bindgen does not know Rust 1.{RUST_MINOR}")
+        };
         let mut builder = bindgen::builder()
             .header(HEADER)
             .disable_header_comment()
+            .rust_target(target)
+            .formatter(bindgen::Formatter::Prettyplease)
             .raw_line(FIRST_LINE)
             .dynamic_library_name("Ceph")
             .generate_comments(false)
@@ -89,6 +100,11 @@ mod bindings {
         let bindings = builder.generate().unwrap_or_else(|error| {
             panic!("{error}; install libclang-dev, librbd-dev and librados-dev")
         });
-        bindings.write_to_file(MADE).unwrap_or_else(|error| panic!("{MADE}: {error}"));
+        let text = bindings.to_string();
+        // A file that is newer than this run would have cargo run it again and again.
+        if std::fs::read_to_string(MADE).is_ok_and(|known| known == text) {
+            return;
+        }
+        std::fs::write(MADE, text).unwrap_or_else(|error| panic!("{MADE}: {error}"));
     }
 }

@@ -34,7 +34,9 @@ pub struct iovec {
 const _: () = {
     ["Size of iovec"][::std::mem::size_of::<iovec>() - 16usize];
     ["Alignment of iovec"][::std::mem::align_of::<iovec>() - 8usize];
-    ["Offset of field: iovec::iov_base"][::std::mem::offset_of!(iovec, iov_base) - 0usize];
+    [
+        "Offset of field: iovec::iov_base",
+    ][::std::mem::offset_of!(iovec, iov_base) - 0usize];
     ["Offset of field: iovec::iov_len"][::std::mem::offset_of!(iovec, iov_len) - 8usize];
 };
 pub type rados_t = *mut ::std::os::raw::c_void;
@@ -49,16 +51,24 @@ pub struct rados_cluster_stat_t {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of rados_cluster_stat_t"][::std::mem::size_of::<rados_cluster_stat_t>() - 32usize];
-    ["Alignment of rados_cluster_stat_t"][::std::mem::align_of::<rados_cluster_stat_t>() - 8usize];
-    ["Offset of field: rados_cluster_stat_t::kb"]
-        [::std::mem::offset_of!(rados_cluster_stat_t, kb) - 0usize];
-    ["Offset of field: rados_cluster_stat_t::kb_used"]
-        [::std::mem::offset_of!(rados_cluster_stat_t, kb_used) - 8usize];
-    ["Offset of field: rados_cluster_stat_t::kb_avail"]
-        [::std::mem::offset_of!(rados_cluster_stat_t, kb_avail) - 16usize];
-    ["Offset of field: rados_cluster_stat_t::num_objects"]
-        [::std::mem::offset_of!(rados_cluster_stat_t, num_objects) - 24usize];
+    [
+        "Size of rados_cluster_stat_t",
+    ][::std::mem::size_of::<rados_cluster_stat_t>() - 32usize];
+    [
+        "Alignment of rados_cluster_stat_t",
+    ][::std::mem::align_of::<rados_cluster_stat_t>() - 8usize];
+    [
+        "Offset of field: rados_cluster_stat_t::kb",
+    ][::std::mem::offset_of!(rados_cluster_stat_t, kb) - 0usize];
+    [
+        "Offset of field: rados_cluster_stat_t::kb_used",
+    ][::std::mem::offset_of!(rados_cluster_stat_t, kb_used) - 8usize];
+    [
+        "Offset of field: rados_cluster_stat_t::kb_avail",
+    ][::std::mem::offset_of!(rados_cluster_stat_t, kb_avail) - 16usize];
+    [
+        "Offset of field: rados_cluster_stat_t::num_objects",
+    ][::std::mem::offset_of!(rados_cluster_stat_t, num_objects) - 24usize];
 };
 pub type rbd_image_t = *mut ::std::os::raw::c_void;
 pub type rbd_image_options_t = *mut ::std::os::raw::c_void;
@@ -75,11 +85,15 @@ pub struct rbd_image_spec_t {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of rbd_image_spec_t"][::std::mem::size_of::<rbd_image_spec_t>() - 16usize];
-    ["Alignment of rbd_image_spec_t"][::std::mem::align_of::<rbd_image_spec_t>() - 8usize];
-    ["Offset of field: rbd_image_spec_t::id"]
-        [::std::mem::offset_of!(rbd_image_spec_t, id) - 0usize];
-    ["Offset of field: rbd_image_spec_t::name"]
-        [::std::mem::offset_of!(rbd_image_spec_t, name) - 8usize];
+    [
+        "Alignment of rbd_image_spec_t",
+    ][::std::mem::align_of::<rbd_image_spec_t>() - 8usize];
+    [
+        "Offset of field: rbd_image_spec_t::id",
+    ][::std::mem::offset_of!(rbd_image_spec_t, id) - 0usize];
+    [
+        "Offset of field: rbd_image_spec_t::name",
+    ][::std::mem::offset_of!(rbd_image_spec_t, name) - 8usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -93,21 +107,30 @@ pub struct rbd_linked_image_spec_t {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of rbd_linked_image_spec_t"][::std::mem::size_of::<rbd_linked_image_spec_t>() - 48usize];
-    ["Alignment of rbd_linked_image_spec_t"]
-        [::std::mem::align_of::<rbd_linked_image_spec_t>() - 8usize];
-    ["Offset of field: rbd_linked_image_spec_t::pool_id"]
-        [::std::mem::offset_of!(rbd_linked_image_spec_t, pool_id) - 0usize];
-    ["Offset of field: rbd_linked_image_spec_t::pool_name"]
-        [::std::mem::offset_of!(rbd_linked_image_spec_t, pool_name) - 8usize];
-    ["Offset of field: rbd_linked_image_spec_t::pool_namespace"]
-        [::std::mem::offset_of!(rbd_linked_image_spec_t, pool_namespace) - 16usize];
-    ["Offset of field: rbd_linked_image_spec_t::image_id"]
-        [::std::mem::offset_of!(rbd_linked_image_spec_t, image_id) - 24usize];
-    ["Offset of field: rbd_linked_image_spec_t::image_name"]
-        [::std::mem::offset_of!(rbd_linked_image_spec_t, image_name) - 32usize];
-    ["Offset of field: rbd_linked_image_spec_t::trash"]
-        [::std::mem::offset_of!(rbd_linked_image_spec_t, trash) - 40usize];
+    [
+        "Size of rbd_linked_image_spec_t",
+    ][::std::mem::size_of::<rbd_linked_image_spec_t>() - 48usize];
+    [
+        "Alignment of rbd_linked_image_spec_t",
+    ][::std::mem::align_of::<rbd_linked_image_spec_t>() - 8usize];
+    [
+        "Offset of field: rbd_linked_image_spec_t::pool_id",
+    ][::std::mem::offset_of!(rbd_linked_image_spec_t, pool_id) - 0usize];
+    [
+        "Offset of field: rbd_linked_image_spec_t::pool_name",
+    ][::std::mem::offset_of!(rbd_linked_image_spec_t, pool_name) - 8usize];
+    [
+        "Offset of field: rbd_linked_image_spec_t::pool_namespace",
+    ][::std::mem::offset_of!(rbd_linked_image_spec_t, pool_namespace) - 16usize];
+    [
+        "Offset of field: rbd_linked_image_spec_t::image_id",
+    ][::std::mem::offset_of!(rbd_linked_image_spec_t, image_id) - 24usize];
+    [
+        "Offset of field: rbd_linked_image_spec_t::image_name",
+    ][::std::mem::offset_of!(rbd_linked_image_spec_t, image_name) - 32usize];
+    [
+        "Offset of field: rbd_linked_image_spec_t::trash",
+    ][::std::mem::offset_of!(rbd_linked_image_spec_t, trash) - 40usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -120,11 +143,15 @@ pub struct rbd_snap_info_t {
 const _: () = {
     ["Size of rbd_snap_info_t"][::std::mem::size_of::<rbd_snap_info_t>() - 24usize];
     ["Alignment of rbd_snap_info_t"][::std::mem::align_of::<rbd_snap_info_t>() - 8usize];
-    ["Offset of field: rbd_snap_info_t::id"][::std::mem::offset_of!(rbd_snap_info_t, id) - 0usize];
-    ["Offset of field: rbd_snap_info_t::size"]
-        [::std::mem::offset_of!(rbd_snap_info_t, size) - 8usize];
-    ["Offset of field: rbd_snap_info_t::name"]
-        [::std::mem::offset_of!(rbd_snap_info_t, name) - 16usize];
+    [
+        "Offset of field: rbd_snap_info_t::id",
+    ][::std::mem::offset_of!(rbd_snap_info_t, id) - 0usize];
+    [
+        "Offset of field: rbd_snap_info_t::size",
+    ][::std::mem::offset_of!(rbd_snap_info_t, size) - 8usize];
+    [
+        "Offset of field: rbd_snap_info_t::name",
+    ][::std::mem::offset_of!(rbd_snap_info_t, name) - 16usize];
 };
 pub const EVENT_TYPE_PIPE: _bindgen_ty_14 = 1;
 pub const EVENT_TYPE_EVENTFD: _bindgen_ty_14 = 2;
@@ -143,21 +170,30 @@ pub struct rbd_image_info_t {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of rbd_image_info_t"][::std::mem::size_of::<rbd_image_info_t>() - 160usize];
-    ["Alignment of rbd_image_info_t"][::std::mem::align_of::<rbd_image_info_t>() - 8usize];
-    ["Offset of field: rbd_image_info_t::size"]
-        [::std::mem::offset_of!(rbd_image_info_t, size) - 0usize];
-    ["Offset of field: rbd_image_info_t::obj_size"]
-        [::std::mem::offset_of!(rbd_image_info_t, obj_size) - 8usize];
-    ["Offset of field: rbd_image_info_t::num_objs"]
-        [::std::mem::offset_of!(rbd_image_info_t, num_objs) - 16usize];
-    ["Offset of field: rbd_image_info_t::order"]
-        [::std::mem::offset_of!(rbd_image_info_t, order) - 24usize];
-    ["Offset of field: rbd_image_info_t::block_name_prefix"]
-        [::std::mem::offset_of!(rbd_image_info_t, block_name_prefix) - 28usize];
-    ["Offset of field: rbd_image_info_t::parent_pool"]
-        [::std::mem::offset_of!(rbd_image_info_t, parent_pool) - 56usize];
-    ["Offset of field: rbd_image_info_t::parent_name"]
-        [::std::mem::offset_of!(rbd_image_info_t, parent_name) - 64usize];
+    [
+        "Alignment of rbd_image_info_t",
+    ][::std::mem::align_of::<rbd_image_info_t>() - 8usize];
+    [
+        "Offset of field: rbd_image_info_t::size",
+    ][::std::mem::offset_of!(rbd_image_info_t, size) - 0usize];
+    [
+        "Offset of field: rbd_image_info_t::obj_size",
+    ][::std::mem::offset_of!(rbd_image_info_t, obj_size) - 8usize];
+    [
+        "Offset of field: rbd_image_info_t::num_objs",
+    ][::std::mem::offset_of!(rbd_image_info_t, num_objs) - 16usize];
+    [
+        "Offset of field: rbd_image_info_t::order",
+    ][::std::mem::offset_of!(rbd_image_info_t, order) - 24usize];
+    [
+        "Offset of field: rbd_image_info_t::block_name_prefix",
+    ][::std::mem::offset_of!(rbd_image_info_t, block_name_prefix) - 28usize];
+    [
+        "Offset of field: rbd_image_info_t::parent_pool",
+    ][::std::mem::offset_of!(rbd_image_info_t, parent_pool) - 56usize];
+    [
+        "Offset of field: rbd_image_info_t::parent_name",
+    ][::std::mem::offset_of!(rbd_image_info_t, parent_name) - 64usize];
 };
 pub const RBD_IMAGE_OPTION_FORMAT: _bindgen_ty_15 = 0;
 pub const RBD_IMAGE_OPTION_FEATURES: _bindgen_ty_15 = 1;
@@ -183,14 +219,21 @@ pub struct rbd_image_watcher_t {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of rbd_image_watcher_t"][::std::mem::size_of::<rbd_image_watcher_t>() - 24usize];
-    ["Alignment of rbd_image_watcher_t"][::std::mem::align_of::<rbd_image_watcher_t>() - 8usize];
-    ["Offset of field: rbd_image_watcher_t::addr"]
-        [::std::mem::offset_of!(rbd_image_watcher_t, addr) - 0usize];
-    ["Offset of field: rbd_image_watcher_t::id"]
-        [::std::mem::offset_of!(rbd_image_watcher_t, id) - 8usize];
-    ["Offset of field: rbd_image_watcher_t::cookie"]
-        [::std::mem::offset_of!(rbd_image_watcher_t, cookie) - 16usize];
+    [
+        "Size of rbd_image_watcher_t",
+    ][::std::mem::size_of::<rbd_image_watcher_t>() - 24usize];
+    [
+        "Alignment of rbd_image_watcher_t",
+    ][::std::mem::align_of::<rbd_image_watcher_t>() - 8usize];
+    [
+        "Offset of field: rbd_image_watcher_t::addr",
+    ][::std::mem::offset_of!(rbd_image_watcher_t, addr) - 0usize];
+    [
+        "Offset of field: rbd_image_watcher_t::id",
+    ][::std::mem::offset_of!(rbd_image_watcher_t, id) - 8usize];
+    [
+        "Offset of field: rbd_image_watcher_t::cookie",
+    ][::std::mem::offset_of!(rbd_image_watcher_t, cookie) - 16usize];
 };
 pub struct Ceph {
     __library: ::libloading::Library,
@@ -207,7 +250,10 @@ pub struct Ceph {
         unsafe extern "C" fn(cluster: rados_t) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
-    pub rados_shutdown: Result<unsafe extern "C" fn(cluster: rados_t), ::libloading::Error>,
+    pub rados_shutdown: Result<
+        unsafe extern "C" fn(cluster: rados_t),
+        ::libloading::Error,
+    >,
     pub rados_conf_read_file: Result<
         unsafe extern "C" fn(
             cluster: rados_t,
@@ -255,9 +301,15 @@ pub struct Ceph {
         ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
-    pub rados_ioctx_destroy: Result<unsafe extern "C" fn(io: rados_ioctx_t), ::libloading::Error>,
+    pub rados_ioctx_destroy: Result<
+        unsafe extern "C" fn(io: rados_ioctx_t),
+        ::libloading::Error,
+    >,
     pub rados_pool_lookup: Result<
-        unsafe extern "C" fn(cluster: rados_t, pool_name: *const ::std::os::raw::c_char) -> i64,
+        unsafe extern "C" fn(
+            cluster: rados_t,
+            pool_name: *const ::std::os::raw::c_char,
+        ) -> i64,
         ::libloading::Error,
     >,
     pub rados_ioctx_set_namespace: Result<
@@ -279,10 +331,14 @@ pub struct Ceph {
         ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
-    pub rados_set_pool_full_try:
-        Result<unsafe extern "C" fn(io: rados_ioctx_t), ::libloading::Error>,
-    pub rados_buffer_free:
-        Result<unsafe extern "C" fn(buf: *mut ::std::os::raw::c_char), ::libloading::Error>,
+    pub rados_set_pool_full_try: Result<
+        unsafe extern "C" fn(io: rados_ioctx_t),
+        ::libloading::Error,
+    >,
+    pub rados_buffer_free: Result<
+        unsafe extern "C" fn(buf: *mut ::std::os::raw::c_char),
+        ::libloading::Error,
+    >,
     pub rbd_version: Result<
         unsafe extern "C" fn(
             major: *mut ::std::os::raw::c_int,
@@ -291,10 +347,14 @@ pub struct Ceph {
         ),
         ::libloading::Error,
     >,
-    pub rbd_image_options_create:
-        Result<unsafe extern "C" fn(opts: *mut rbd_image_options_t), ::libloading::Error>,
-    pub rbd_image_options_destroy:
-        Result<unsafe extern "C" fn(opts: rbd_image_options_t), ::libloading::Error>,
+    pub rbd_image_options_create: Result<
+        unsafe extern "C" fn(opts: *mut rbd_image_options_t),
+        ::libloading::Error,
+    >,
+    pub rbd_image_options_destroy: Result<
+        unsafe extern "C" fn(opts: rbd_image_options_t),
+        ::libloading::Error,
+    >,
     pub rbd_image_options_set_string: Result<
         unsafe extern "C" fn(
             opts: rbd_image_options_t,
@@ -426,11 +486,17 @@ pub struct Ceph {
         ::libloading::Error,
     >,
     pub rbd_get_size: Result<
-        unsafe extern "C" fn(image: rbd_image_t, size: *mut u64) -> ::std::os::raw::c_int,
+        unsafe extern "C" fn(
+            image: rbd_image_t,
+            size: *mut u64,
+        ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
     pub rbd_get_features: Result<
-        unsafe extern "C" fn(image: rbd_image_t, features: *mut u64) -> ::std::os::raw::c_int,
+        unsafe extern "C" fn(
+            image: rbd_image_t,
+            features: *mut u64,
+        ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
     pub rbd_get_id: Result<
@@ -457,8 +523,10 @@ pub struct Ceph {
         ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
-    pub rbd_snap_list_end:
-        Result<unsafe extern "C" fn(snaps: *mut rbd_snap_info_t), ::libloading::Error>,
+    pub rbd_snap_list_end: Result<
+        unsafe extern "C" fn(snaps: *mut rbd_snap_info_t),
+        ::libloading::Error,
+    >,
     pub rbd_snap_exists: Result<
         unsafe extern "C" fn(
             image: rbd_image_t,
@@ -605,19 +673,27 @@ pub struct Ceph {
         unsafe extern "C" fn(c: rbd_completion_t) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
-    pub rbd_aio_get_return_value:
-        Result<unsafe extern "C" fn(c: rbd_completion_t) -> isize, ::libloading::Error>,
+    pub rbd_aio_get_return_value: Result<
+        unsafe extern "C" fn(c: rbd_completion_t) -> isize,
+        ::libloading::Error,
+    >,
     pub rbd_aio_get_arg: Result<
         unsafe extern "C" fn(c: rbd_completion_t) -> *mut ::std::os::raw::c_void,
         ::libloading::Error,
     >,
-    pub rbd_aio_release: Result<unsafe extern "C" fn(c: rbd_completion_t), ::libloading::Error>,
+    pub rbd_aio_release: Result<
+        unsafe extern "C" fn(c: rbd_completion_t),
+        ::libloading::Error,
+    >,
     pub rbd_flush: Result<
         unsafe extern "C" fn(image: rbd_image_t) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
     pub rbd_aio_flush: Result<
-        unsafe extern "C" fn(image: rbd_image_t, c: rbd_completion_t) -> ::std::os::raw::c_int,
+        unsafe extern "C" fn(
+            image: rbd_image_t,
+            c: rbd_completion_t,
+        ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
     pub rbd_poll_io_events: Result<
@@ -657,32 +733,48 @@ impl Ceph {
         let rados_create2 = __library.get(b"rados_create2\0").map(|sym| *sym);
         let rados_connect = __library.get(b"rados_connect\0").map(|sym| *sym);
         let rados_shutdown = __library.get(b"rados_shutdown\0").map(|sym| *sym);
-        let rados_conf_read_file = __library.get(b"rados_conf_read_file\0").map(|sym| *sym);
+        let rados_conf_read_file = __library
+            .get(b"rados_conf_read_file\0")
+            .map(|sym| *sym);
         let rados_conf_set = __library.get(b"rados_conf_set\0").map(|sym| *sym);
         let rados_conf_get = __library.get(b"rados_conf_get\0").map(|sym| *sym);
         let rados_cluster_stat = __library.get(b"rados_cluster_stat\0").map(|sym| *sym);
         let rados_cluster_fsid = __library.get(b"rados_cluster_fsid\0").map(|sym| *sym);
         let rados_ioctx_create = __library.get(b"rados_ioctx_create\0").map(|sym| *sym);
-        let rados_ioctx_destroy = __library.get(b"rados_ioctx_destroy\0").map(|sym| *sym);
+        let rados_ioctx_destroy = __library
+            .get(b"rados_ioctx_destroy\0")
+            .map(|sym| *sym);
         let rados_pool_lookup = __library.get(b"rados_pool_lookup\0").map(|sym| *sym);
-        let rados_ioctx_set_namespace =
-            __library.get(b"rados_ioctx_set_namespace\0").map(|sym| *sym);
-        let rados_blocklist_add = __library.get(b"rados_blocklist_add\0").map(|sym| *sym);
+        let rados_ioctx_set_namespace = __library
+            .get(b"rados_ioctx_set_namespace\0")
+            .map(|sym| *sym);
+        let rados_blocklist_add = __library
+            .get(b"rados_blocklist_add\0")
+            .map(|sym| *sym);
         let rados_getaddrs = __library.get(b"rados_getaddrs\0").map(|sym| *sym);
-        let rados_set_pool_full_try = __library.get(b"rados_set_pool_full_try\0").map(|sym| *sym);
+        let rados_set_pool_full_try = __library
+            .get(b"rados_set_pool_full_try\0")
+            .map(|sym| *sym);
         let rados_buffer_free = __library.get(b"rados_buffer_free\0").map(|sym| *sym);
         let rbd_version = __library.get(b"rbd_version\0").map(|sym| *sym);
-        let rbd_image_options_create = __library.get(b"rbd_image_options_create\0").map(|sym| *sym);
-        let rbd_image_options_destroy =
-            __library.get(b"rbd_image_options_destroy\0").map(|sym| *sym);
-        let rbd_image_options_set_string =
-            __library.get(b"rbd_image_options_set_string\0").map(|sym| *sym);
-        let rbd_image_options_set_uint64 =
-            __library.get(b"rbd_image_options_set_uint64\0").map(|sym| *sym);
-        let rbd_image_spec_list_cleanup =
-            __library.get(b"rbd_image_spec_list_cleanup\0").map(|sym| *sym);
-        let rbd_linked_image_spec_list_cleanup =
-            __library.get(b"rbd_linked_image_spec_list_cleanup\0").map(|sym| *sym);
+        let rbd_image_options_create = __library
+            .get(b"rbd_image_options_create\0")
+            .map(|sym| *sym);
+        let rbd_image_options_destroy = __library
+            .get(b"rbd_image_options_destroy\0")
+            .map(|sym| *sym);
+        let rbd_image_options_set_string = __library
+            .get(b"rbd_image_options_set_string\0")
+            .map(|sym| *sym);
+        let rbd_image_options_set_uint64 = __library
+            .get(b"rbd_image_options_set_uint64\0")
+            .map(|sym| *sym);
+        let rbd_image_spec_list_cleanup = __library
+            .get(b"rbd_image_spec_list_cleanup\0")
+            .map(|sym| *sym);
+        let rbd_linked_image_spec_list_cleanup = __library
+            .get(b"rbd_linked_image_spec_list_cleanup\0")
+            .map(|sym| *sym);
         let rbd_list2 = __library.get(b"rbd_list2\0").map(|sym| *sym);
         let rbd_create = __library.get(b"rbd_create\0").map(|sym| *sym);
         let rbd_create3 = __library.get(b"rbd_create3\0").map(|sym| *sym);
@@ -699,8 +791,9 @@ impl Ceph {
         let rbd_get_size = __library.get(b"rbd_get_size\0").map(|sym| *sym);
         let rbd_get_features = __library.get(b"rbd_get_features\0").map(|sym| *sym);
         let rbd_get_id = __library.get(b"rbd_get_id\0").map(|sym| *sym);
-        let rbd_set_image_notification =
-            __library.get(b"rbd_set_image_notification\0").map(|sym| *sym);
+        let rbd_set_image_notification = __library
+            .get(b"rbd_set_image_notification\0")
+            .map(|sym| *sym);
         let rbd_snap_list = __library.get(b"rbd_snap_list\0").map(|sym| *sym);
         let rbd_snap_list_end = __library.get(b"rbd_snap_list_end\0").map(|sym| *sym);
         let rbd_snap_exists = __library.get(b"rbd_snap_exists\0").map(|sym| *sym);
@@ -708,7 +801,9 @@ impl Ceph {
         let rbd_snap_remove = __library.get(b"rbd_snap_remove\0").map(|sym| *sym);
         let rbd_snap_protect = __library.get(b"rbd_snap_protect\0").map(|sym| *sym);
         let rbd_snap_unprotect = __library.get(b"rbd_snap_unprotect\0").map(|sym| *sym);
-        let rbd_snap_is_protected = __library.get(b"rbd_snap_is_protected\0").map(|sym| *sym);
+        let rbd_snap_is_protected = __library
+            .get(b"rbd_snap_is_protected\0")
+            .map(|sym| *sym);
         let rbd_snap_set = __library.get(b"rbd_snap_set\0").map(|sym| *sym);
         let rbd_list_children3 = __library.get(b"rbd_list_children3\0").map(|sym| *sym);
         let rbd_aio_write = __library.get(b"rbd_aio_write\0").map(|sym| *sym);
@@ -717,21 +812,30 @@ impl Ceph {
         let rbd_aio_read = __library.get(b"rbd_aio_read\0").map(|sym| *sym);
         let rbd_aio_readv = __library.get(b"rbd_aio_readv\0").map(|sym| *sym);
         let rbd_aio_discard = __library.get(b"rbd_aio_discard\0").map(|sym| *sym);
-        let rbd_aio_write_zeroes = __library.get(b"rbd_aio_write_zeroes\0").map(|sym| *sym);
-        let rbd_aio_create_completion =
-            __library.get(b"rbd_aio_create_completion\0").map(|sym| *sym);
-        let rbd_aio_is_complete = __library.get(b"rbd_aio_is_complete\0").map(|sym| *sym);
-        let rbd_aio_wait_for_complete =
-            __library.get(b"rbd_aio_wait_for_complete\0").map(|sym| *sym);
-        let rbd_aio_get_return_value = __library.get(b"rbd_aio_get_return_value\0").map(|sym| *sym);
+        let rbd_aio_write_zeroes = __library
+            .get(b"rbd_aio_write_zeroes\0")
+            .map(|sym| *sym);
+        let rbd_aio_create_completion = __library
+            .get(b"rbd_aio_create_completion\0")
+            .map(|sym| *sym);
+        let rbd_aio_is_complete = __library
+            .get(b"rbd_aio_is_complete\0")
+            .map(|sym| *sym);
+        let rbd_aio_wait_for_complete = __library
+            .get(b"rbd_aio_wait_for_complete\0")
+            .map(|sym| *sym);
+        let rbd_aio_get_return_value = __library
+            .get(b"rbd_aio_get_return_value\0")
+            .map(|sym| *sym);
         let rbd_aio_get_arg = __library.get(b"rbd_aio_get_arg\0").map(|sym| *sym);
         let rbd_aio_release = __library.get(b"rbd_aio_release\0").map(|sym| *sym);
         let rbd_flush = __library.get(b"rbd_flush\0").map(|sym| *sym);
         let rbd_aio_flush = __library.get(b"rbd_aio_flush\0").map(|sym| *sym);
         let rbd_poll_io_events = __library.get(b"rbd_poll_io_events\0").map(|sym| *sym);
         let rbd_watchers_list = __library.get(b"rbd_watchers_list\0").map(|sym| *sym);
-        let rbd_watchers_list_cleanup =
-            __library.get(b"rbd_watchers_list_cleanup\0").map(|sym| *sym);
+        let rbd_watchers_list_cleanup = __library
+            .get(b"rbd_watchers_list_cleanup\0")
+            .map(|sym| *sym);
         Ok(Ceph {
             __library,
             rados_create2,
@@ -811,12 +915,10 @@ impl Ceph {
         name: *const ::std::os::raw::c_char,
         flags: u64,
     ) -> ::std::os::raw::c_int {
-        (self.rados_create2.as_ref().expect("Expected function, got error."))(
-            pcluster,
-            clustername,
-            name,
-            flags,
-        )
+        (self
+            .rados_create2
+            .as_ref()
+            .expect("Expected function, got error."))(pcluster, clustername, name, flags)
     }
     pub unsafe fn rados_connect(&self, cluster: rados_t) -> ::std::os::raw::c_int {
         (self.rados_connect.as_ref().expect("Expected function, got error."))(cluster)
@@ -829,7 +931,10 @@ impl Ceph {
         cluster: rados_t,
         path: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rados_conf_read_file.as_ref().expect("Expected function, got error."))(cluster, path)
+        (self
+            .rados_conf_read_file
+            .as_ref()
+            .expect("Expected function, got error."))(cluster, path)
     }
     pub unsafe fn rados_conf_set(
         &self,
@@ -837,9 +942,10 @@ impl Ceph {
         option: *const ::std::os::raw::c_char,
         value: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rados_conf_set.as_ref().expect("Expected function, got error."))(
-            cluster, option, value,
-        )
+        (self
+            .rados_conf_set
+            .as_ref()
+            .expect("Expected function, got error."))(cluster, option, value)
     }
     pub unsafe fn rados_conf_get(
         &self,
@@ -848,16 +954,20 @@ impl Ceph {
         buf: *mut ::std::os::raw::c_char,
         len: usize,
     ) -> ::std::os::raw::c_int {
-        (self.rados_conf_get.as_ref().expect("Expected function, got error."))(
-            cluster, option, buf, len,
-        )
+        (self
+            .rados_conf_get
+            .as_ref()
+            .expect("Expected function, got error."))(cluster, option, buf, len)
     }
     pub unsafe fn rados_cluster_stat(
         &self,
         cluster: rados_t,
         result: *mut rados_cluster_stat_t,
     ) -> ::std::os::raw::c_int {
-        (self.rados_cluster_stat.as_ref().expect("Expected function, got error."))(cluster, result)
+        (self
+            .rados_cluster_stat
+            .as_ref()
+            .expect("Expected function, got error."))(cluster, result)
     }
     pub unsafe fn rados_cluster_fsid(
         &self,
@@ -865,9 +975,10 @@ impl Ceph {
         buf: *mut ::std::os::raw::c_char,
         len: usize,
     ) -> ::std::os::raw::c_int {
-        (self.rados_cluster_fsid.as_ref().expect("Expected function, got error."))(
-            cluster, buf, len,
-        )
+        (self
+            .rados_cluster_fsid
+            .as_ref()
+            .expect("Expected function, got error."))(cluster, buf, len)
     }
     pub unsafe fn rados_ioctx_create(
         &self,
@@ -875,9 +986,10 @@ impl Ceph {
         pool_name: *const ::std::os::raw::c_char,
         ioctx: *mut rados_ioctx_t,
     ) -> ::std::os::raw::c_int {
-        (self.rados_ioctx_create.as_ref().expect("Expected function, got error."))(
-            cluster, pool_name, ioctx,
-        )
+        (self
+            .rados_ioctx_create
+            .as_ref()
+            .expect("Expected function, got error."))(cluster, pool_name, ioctx)
     }
     pub unsafe fn rados_ioctx_destroy(&self, io: rados_ioctx_t) {
         (self.rados_ioctx_destroy.as_ref().expect("Expected function, got error."))(io)
@@ -887,18 +999,20 @@ impl Ceph {
         cluster: rados_t,
         pool_name: *const ::std::os::raw::c_char,
     ) -> i64 {
-        (self.rados_pool_lookup.as_ref().expect("Expected function, got error."))(
-            cluster, pool_name,
-        )
+        (self
+            .rados_pool_lookup
+            .as_ref()
+            .expect("Expected function, got error."))(cluster, pool_name)
     }
     pub unsafe fn rados_ioctx_set_namespace(
         &self,
         io: rados_ioctx_t,
         nspace: *const ::std::os::raw::c_char,
     ) {
-        (self.rados_ioctx_set_namespace.as_ref().expect("Expected function, got error."))(
-            io, nspace,
-        )
+        (self
+            .rados_ioctx_set_namespace
+            .as_ref()
+            .expect("Expected function, got error."))(io, nspace)
     }
     pub unsafe fn rados_blocklist_add(
         &self,
@@ -906,21 +1020,28 @@ impl Ceph {
         client_address: *mut ::std::os::raw::c_char,
         expire_seconds: u32,
     ) -> ::std::os::raw::c_int {
-        (self.rados_blocklist_add.as_ref().expect("Expected function, got error."))(
-            cluster,
-            client_address,
-            expire_seconds,
-        )
+        (self
+            .rados_blocklist_add
+            .as_ref()
+            .expect(
+                "Expected function, got error.",
+            ))(cluster, client_address, expire_seconds)
     }
     pub unsafe fn rados_getaddrs(
         &self,
         cluster: rados_t,
         addrs: *mut *mut ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rados_getaddrs.as_ref().expect("Expected function, got error."))(cluster, addrs)
+        (self
+            .rados_getaddrs
+            .as_ref()
+            .expect("Expected function, got error."))(cluster, addrs)
     }
     pub unsafe fn rados_set_pool_full_try(&self, io: rados_ioctx_t) {
-        (self.rados_set_pool_full_try.as_ref().expect("Expected function, got error."))(io)
+        (self
+            .rados_set_pool_full_try
+            .as_ref()
+            .expect("Expected function, got error."))(io)
     }
     pub unsafe fn rados_buffer_free(&self, buf: *mut ::std::os::raw::c_char) {
         (self.rados_buffer_free.as_ref().expect("Expected function, got error."))(buf)
@@ -931,13 +1052,22 @@ impl Ceph {
         minor: *mut ::std::os::raw::c_int,
         extra: *mut ::std::os::raw::c_int,
     ) {
-        (self.rbd_version.as_ref().expect("Expected function, got error."))(major, minor, extra)
+        (self
+            .rbd_version
+            .as_ref()
+            .expect("Expected function, got error."))(major, minor, extra)
     }
     pub unsafe fn rbd_image_options_create(&self, opts: *mut rbd_image_options_t) {
-        (self.rbd_image_options_create.as_ref().expect("Expected function, got error."))(opts)
+        (self
+            .rbd_image_options_create
+            .as_ref()
+            .expect("Expected function, got error."))(opts)
     }
     pub unsafe fn rbd_image_options_destroy(&self, opts: rbd_image_options_t) {
-        (self.rbd_image_options_destroy.as_ref().expect("Expected function, got error."))(opts)
+        (self
+            .rbd_image_options_destroy
+            .as_ref()
+            .expect("Expected function, got error."))(opts)
     }
     pub unsafe fn rbd_image_options_set_string(
         &self,
@@ -945,9 +1075,10 @@ impl Ceph {
         optname: ::std::os::raw::c_int,
         optval: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_image_options_set_string.as_ref().expect("Expected function, got error."))(
-            opts, optname, optval,
-        )
+        (self
+            .rbd_image_options_set_string
+            .as_ref()
+            .expect("Expected function, got error."))(opts, optname, optval)
     }
     pub unsafe fn rbd_image_options_set_uint64(
         &self,
@@ -955,27 +1086,30 @@ impl Ceph {
         optname: ::std::os::raw::c_int,
         optval: u64,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_image_options_set_uint64.as_ref().expect("Expected function, got error."))(
-            opts, optname, optval,
-        )
+        (self
+            .rbd_image_options_set_uint64
+            .as_ref()
+            .expect("Expected function, got error."))(opts, optname, optval)
     }
     pub unsafe fn rbd_image_spec_list_cleanup(
         &self,
         images: *mut rbd_image_spec_t,
         num_images: usize,
     ) {
-        (self.rbd_image_spec_list_cleanup.as_ref().expect("Expected function, got error."))(
-            images, num_images,
-        )
+        (self
+            .rbd_image_spec_list_cleanup
+            .as_ref()
+            .expect("Expected function, got error."))(images, num_images)
     }
     pub unsafe fn rbd_linked_image_spec_list_cleanup(
         &self,
         images: *mut rbd_linked_image_spec_t,
         num_images: usize,
     ) {
-        (self.rbd_linked_image_spec_list_cleanup.as_ref().expect("Expected function, got error."))(
-            images, num_images,
-        )
+        (self
+            .rbd_linked_image_spec_list_cleanup
+            .as_ref()
+            .expect("Expected function, got error."))(images, num_images)
     }
     pub unsafe fn rbd_list2(
         &self,
@@ -983,7 +1117,10 @@ impl Ceph {
         images: *mut rbd_image_spec_t,
         max_images: *mut usize,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_list2.as_ref().expect("Expected function, got error."))(io, images, max_images)
+        (self
+            .rbd_list2
+            .as_ref()
+            .expect("Expected function, got error."))(io, images, max_images)
     }
     pub unsafe fn rbd_create(
         &self,
@@ -992,7 +1129,10 @@ impl Ceph {
         size: u64,
         order: *mut ::std::os::raw::c_int,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_create.as_ref().expect("Expected function, got error."))(io, name, size, order)
+        (self
+            .rbd_create
+            .as_ref()
+            .expect("Expected function, got error."))(io, name, size, order)
     }
     pub unsafe fn rbd_create3(
         &self,
@@ -1004,15 +1144,12 @@ impl Ceph {
         stripe_unit: u64,
         stripe_count: u64,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_create3.as_ref().expect("Expected function, got error."))(
-            io,
-            name,
-            size,
-            features,
-            order,
-            stripe_unit,
-            stripe_count,
-        )
+        (self
+            .rbd_create3
+            .as_ref()
+            .expect(
+                "Expected function, got error.",
+            ))(io, name, size, features, order, stripe_unit, stripe_count)
     }
     pub unsafe fn rbd_create4(
         &self,
@@ -1021,7 +1158,10 @@ impl Ceph {
         size: u64,
         opts: rbd_image_options_t,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_create4.as_ref().expect("Expected function, got error."))(io, name, size, opts)
+        (self
+            .rbd_create4
+            .as_ref()
+            .expect("Expected function, got error."))(io, name, size, opts)
     }
     pub unsafe fn rbd_clone3(
         &self,
@@ -1032,9 +1172,12 @@ impl Ceph {
         c_name: *const ::std::os::raw::c_char,
         c_opts: rbd_image_options_t,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_clone3.as_ref().expect("Expected function, got error."))(
-            p_ioctx, p_name, p_snapname, c_ioctx, c_name, c_opts,
-        )
+        (self
+            .rbd_clone3
+            .as_ref()
+            .expect(
+                "Expected function, got error.",
+            ))(p_ioctx, p_name, p_snapname, c_ioctx, c_name, c_opts)
     }
     pub unsafe fn rbd_remove(
         &self,
@@ -1049,9 +1192,10 @@ impl Ceph {
         srcname: *const ::std::os::raw::c_char,
         destname: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_rename.as_ref().expect("Expected function, got error."))(
-            src_io_ctx, srcname, destname,
-        )
+        (self
+            .rbd_rename
+            .as_ref()
+            .expect("Expected function, got error."))(src_io_ctx, srcname, destname)
     }
     pub unsafe fn rbd_trash_move(
         &self,
@@ -1059,7 +1203,10 @@ impl Ceph {
         name: *const ::std::os::raw::c_char,
         delay: u64,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_trash_move.as_ref().expect("Expected function, got error."))(io, name, delay)
+        (self
+            .rbd_trash_move
+            .as_ref()
+            .expect("Expected function, got error."))(io, name, delay)
     }
     pub unsafe fn rbd_open(
         &self,
@@ -1068,7 +1215,10 @@ impl Ceph {
         image: *mut rbd_image_t,
         snap_name: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_open.as_ref().expect("Expected function, got error."))(io, name, image, snap_name)
+        (self
+            .rbd_open
+            .as_ref()
+            .expect("Expected function, got error."))(io, name, image, snap_name)
     }
     pub unsafe fn rbd_open_read_only(
         &self,
@@ -1077,14 +1227,19 @@ impl Ceph {
         image: *mut rbd_image_t,
         snap_name: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_open_read_only.as_ref().expect("Expected function, got error."))(
-            io, name, image, snap_name,
-        )
+        (self
+            .rbd_open_read_only
+            .as_ref()
+            .expect("Expected function, got error."))(io, name, image, snap_name)
     }
     pub unsafe fn rbd_close(&self, image: rbd_image_t) -> ::std::os::raw::c_int {
         (self.rbd_close.as_ref().expect("Expected function, got error."))(image)
     }
-    pub unsafe fn rbd_resize(&self, image: rbd_image_t, size: u64) -> ::std::os::raw::c_int {
+    pub unsafe fn rbd_resize(
+        &self,
+        image: rbd_image_t,
+        size: u64,
+    ) -> ::std::os::raw::c_int {
         (self.rbd_resize.as_ref().expect("Expected function, got error."))(image, size)
     }
     pub unsafe fn rbd_stat(
@@ -1093,9 +1248,16 @@ impl Ceph {
         info: *mut rbd_image_info_t,
         infosize: usize,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_stat.as_ref().expect("Expected function, got error."))(image, info, infosize)
+        (self
+            .rbd_stat
+            .as_ref()
+            .expect("Expected function, got error."))(image, info, infosize)
     }
-    pub unsafe fn rbd_get_size(&self, image: rbd_image_t, size: *mut u64) -> ::std::os::raw::c_int {
+    pub unsafe fn rbd_get_size(
+        &self,
+        image: rbd_image_t,
+        size: *mut u64,
+    ) -> ::std::os::raw::c_int {
         (self.rbd_get_size.as_ref().expect("Expected function, got error."))(image, size)
     }
     pub unsafe fn rbd_get_features(
@@ -1103,7 +1265,10 @@ impl Ceph {
         image: rbd_image_t,
         features: *mut u64,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_get_features.as_ref().expect("Expected function, got error."))(image, features)
+        (self
+            .rbd_get_features
+            .as_ref()
+            .expect("Expected function, got error."))(image, features)
     }
     pub unsafe fn rbd_get_id(
         &self,
@@ -1111,7 +1276,10 @@ impl Ceph {
         id: *mut ::std::os::raw::c_char,
         id_len: usize,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_get_id.as_ref().expect("Expected function, got error."))(image, id, id_len)
+        (self
+            .rbd_get_id
+            .as_ref()
+            .expect("Expected function, got error."))(image, id, id_len)
     }
     pub unsafe fn rbd_set_image_notification(
         &self,
@@ -1119,9 +1287,10 @@ impl Ceph {
         fd: ::std::os::raw::c_int,
         type_: ::std::os::raw::c_int,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_set_image_notification.as_ref().expect("Expected function, got error."))(
-            image, fd, type_,
-        )
+        (self
+            .rbd_set_image_notification
+            .as_ref()
+            .expect("Expected function, got error."))(image, fd, type_)
     }
     pub unsafe fn rbd_snap_list(
         &self,
@@ -1129,9 +1298,10 @@ impl Ceph {
         snaps: *mut rbd_snap_info_t,
         max_snaps: *mut ::std::os::raw::c_int,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_snap_list.as_ref().expect("Expected function, got error."))(
-            image, snaps, max_snaps,
-        )
+        (self
+            .rbd_snap_list
+            .as_ref()
+            .expect("Expected function, got error."))(image, snaps, max_snaps)
     }
     pub unsafe fn rbd_snap_list_end(&self, snaps: *mut rbd_snap_info_t) {
         (self.rbd_snap_list_end.as_ref().expect("Expected function, got error."))(snaps)
@@ -1142,37 +1312,50 @@ impl Ceph {
         snapname: *const ::std::os::raw::c_char,
         exists: *mut bool,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_snap_exists.as_ref().expect("Expected function, got error."))(
-            image, snapname, exists,
-        )
+        (self
+            .rbd_snap_exists
+            .as_ref()
+            .expect("Expected function, got error."))(image, snapname, exists)
     }
     pub unsafe fn rbd_snap_create(
         &self,
         image: rbd_image_t,
         snapname: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_snap_create.as_ref().expect("Expected function, got error."))(image, snapname)
+        (self
+            .rbd_snap_create
+            .as_ref()
+            .expect("Expected function, got error."))(image, snapname)
     }
     pub unsafe fn rbd_snap_remove(
         &self,
         image: rbd_image_t,
         snapname: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_snap_remove.as_ref().expect("Expected function, got error."))(image, snapname)
+        (self
+            .rbd_snap_remove
+            .as_ref()
+            .expect("Expected function, got error."))(image, snapname)
     }
     pub unsafe fn rbd_snap_protect(
         &self,
         image: rbd_image_t,
         snap_name: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_snap_protect.as_ref().expect("Expected function, got error."))(image, snap_name)
+        (self
+            .rbd_snap_protect
+            .as_ref()
+            .expect("Expected function, got error."))(image, snap_name)
     }
     pub unsafe fn rbd_snap_unprotect(
         &self,
         image: rbd_image_t,
         snap_name: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_snap_unprotect.as_ref().expect("Expected function, got error."))(image, snap_name)
+        (self
+            .rbd_snap_unprotect
+            .as_ref()
+            .expect("Expected function, got error."))(image, snap_name)
     }
     pub unsafe fn rbd_snap_is_protected(
         &self,
@@ -1180,18 +1363,20 @@ impl Ceph {
         snap_name: *const ::std::os::raw::c_char,
         is_protected: *mut ::std::os::raw::c_int,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_snap_is_protected.as_ref().expect("Expected function, got error."))(
-            image,
-            snap_name,
-            is_protected,
-        )
+        (self
+            .rbd_snap_is_protected
+            .as_ref()
+            .expect("Expected function, got error."))(image, snap_name, is_protected)
     }
     pub unsafe fn rbd_snap_set(
         &self,
         image: rbd_image_t,
         snapname: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_snap_set.as_ref().expect("Expected function, got error."))(image, snapname)
+        (self
+            .rbd_snap_set
+            .as_ref()
+            .expect("Expected function, got error."))(image, snapname)
     }
     pub unsafe fn rbd_list_children3(
         &self,
@@ -1199,9 +1384,10 @@ impl Ceph {
         images: *mut rbd_linked_image_spec_t,
         max_images: *mut usize,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_list_children3.as_ref().expect("Expected function, got error."))(
-            image, images, max_images,
-        )
+        (self
+            .rbd_list_children3
+            .as_ref()
+            .expect("Expected function, got error."))(image, images, max_images)
     }
     pub unsafe fn rbd_aio_write(
         &self,
@@ -1211,9 +1397,10 @@ impl Ceph {
         buf: *const ::std::os::raw::c_char,
         c: rbd_completion_t,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_aio_write.as_ref().expect("Expected function, got error."))(
-            image, off, len, buf, c,
-        )
+        (self
+            .rbd_aio_write
+            .as_ref()
+            .expect("Expected function, got error."))(image, off, len, buf, c)
     }
     pub unsafe fn rbd_aio_write2(
         &self,
@@ -1224,9 +1411,10 @@ impl Ceph {
         c: rbd_completion_t,
         op_flags: ::std::os::raw::c_int,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_aio_write2.as_ref().expect("Expected function, got error."))(
-            image, off, len, buf, c, op_flags,
-        )
+        (self
+            .rbd_aio_write2
+            .as_ref()
+            .expect("Expected function, got error."))(image, off, len, buf, c, op_flags)
     }
     pub unsafe fn rbd_aio_writev(
         &self,
@@ -1236,9 +1424,10 @@ impl Ceph {
         off: u64,
         c: rbd_completion_t,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_aio_writev.as_ref().expect("Expected function, got error."))(
-            image, iov, iovcnt, off, c,
-        )
+        (self
+            .rbd_aio_writev
+            .as_ref()
+            .expect("Expected function, got error."))(image, iov, iovcnt, off, c)
     }
     pub unsafe fn rbd_aio_read(
         &self,
@@ -1248,9 +1437,10 @@ impl Ceph {
         buf: *mut ::std::os::raw::c_char,
         c: rbd_completion_t,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_aio_read.as_ref().expect("Expected function, got error."))(
-            image, off, len, buf, c,
-        )
+        (self
+            .rbd_aio_read
+            .as_ref()
+            .expect("Expected function, got error."))(image, off, len, buf, c)
     }
     pub unsafe fn rbd_aio_readv(
         &self,
@@ -1260,9 +1450,10 @@ impl Ceph {
         off: u64,
         c: rbd_completion_t,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_aio_readv.as_ref().expect("Expected function, got error."))(
-            image, iov, iovcnt, off, c,
-        )
+        (self
+            .rbd_aio_readv
+            .as_ref()
+            .expect("Expected function, got error."))(image, iov, iovcnt, off, c)
     }
     pub unsafe fn rbd_aio_discard(
         &self,
@@ -1271,7 +1462,10 @@ impl Ceph {
         len: u64,
         c: rbd_completion_t,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_aio_discard.as_ref().expect("Expected function, got error."))(image, off, len, c)
+        (self
+            .rbd_aio_discard
+            .as_ref()
+            .expect("Expected function, got error."))(image, off, len, c)
     }
     pub unsafe fn rbd_aio_write_zeroes(
         &self,
@@ -1282,9 +1476,12 @@ impl Ceph {
         zero_flags: ::std::os::raw::c_int,
         op_flags: ::std::os::raw::c_int,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_aio_write_zeroes.as_ref().expect("Expected function, got error."))(
-            image, off, len, c, zero_flags, op_flags,
-        )
+        (self
+            .rbd_aio_write_zeroes
+            .as_ref()
+            .expect(
+                "Expected function, got error.",
+            ))(image, off, len, c, zero_flags, op_flags)
     }
     pub unsafe fn rbd_aio_create_completion(
         &self,
@@ -1292,22 +1489,36 @@ impl Ceph {
         complete_cb: rbd_callback_t,
         c: *mut rbd_completion_t,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_aio_create_completion.as_ref().expect("Expected function, got error."))(
-            cb_arg,
-            complete_cb,
-            c,
-        )
+        (self
+            .rbd_aio_create_completion
+            .as_ref()
+            .expect("Expected function, got error."))(cb_arg, complete_cb, c)
     }
-    pub unsafe fn rbd_aio_is_complete(&self, c: rbd_completion_t) -> ::std::os::raw::c_int {
+    pub unsafe fn rbd_aio_is_complete(
+        &self,
+        c: rbd_completion_t,
+    ) -> ::std::os::raw::c_int {
         (self.rbd_aio_is_complete.as_ref().expect("Expected function, got error."))(c)
     }
-    pub unsafe fn rbd_aio_wait_for_complete(&self, c: rbd_completion_t) -> ::std::os::raw::c_int {
-        (self.rbd_aio_wait_for_complete.as_ref().expect("Expected function, got error."))(c)
+    pub unsafe fn rbd_aio_wait_for_complete(
+        &self,
+        c: rbd_completion_t,
+    ) -> ::std::os::raw::c_int {
+        (self
+            .rbd_aio_wait_for_complete
+            .as_ref()
+            .expect("Expected function, got error."))(c)
     }
     pub unsafe fn rbd_aio_get_return_value(&self, c: rbd_completion_t) -> isize {
-        (self.rbd_aio_get_return_value.as_ref().expect("Expected function, got error."))(c)
+        (self
+            .rbd_aio_get_return_value
+            .as_ref()
+            .expect("Expected function, got error."))(c)
     }
-    pub unsafe fn rbd_aio_get_arg(&self, c: rbd_completion_t) -> *mut ::std::os::raw::c_void {
+    pub unsafe fn rbd_aio_get_arg(
+        &self,
+        c: rbd_completion_t,
+    ) -> *mut ::std::os::raw::c_void {
         (self.rbd_aio_get_arg.as_ref().expect("Expected function, got error."))(c)
     }
     pub unsafe fn rbd_aio_release(&self, c: rbd_completion_t) {
@@ -1329,9 +1540,10 @@ impl Ceph {
         comps: *mut rbd_completion_t,
         numcomp: ::std::os::raw::c_int,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_poll_io_events.as_ref().expect("Expected function, got error."))(
-            image, comps, numcomp,
-        )
+        (self
+            .rbd_poll_io_events
+            .as_ref()
+            .expect("Expected function, got error."))(image, comps, numcomp)
     }
     pub unsafe fn rbd_watchers_list(
         &self,
@@ -1339,20 +1551,19 @@ impl Ceph {
         watchers: *mut rbd_image_watcher_t,
         max_watchers: *mut usize,
     ) -> ::std::os::raw::c_int {
-        (self.rbd_watchers_list.as_ref().expect("Expected function, got error."))(
-            image,
-            watchers,
-            max_watchers,
-        )
+        (self
+            .rbd_watchers_list
+            .as_ref()
+            .expect("Expected function, got error."))(image, watchers, max_watchers)
     }
     pub unsafe fn rbd_watchers_list_cleanup(
         &self,
         watchers: *mut rbd_image_watcher_t,
         num_watchers: usize,
     ) {
-        (self.rbd_watchers_list_cleanup.as_ref().expect("Expected function, got error."))(
-            watchers,
-            num_watchers,
-        )
+        (self
+            .rbd_watchers_list_cleanup
+            .as_ref()
+            .expect("Expected function, got error."))(watchers, num_watchers)
     }
 }

@@ -42,3 +42,7 @@ pub mod api;
 
 // Layer 6
 pub mod cli;
+
+#[cfg(test)]
+#[path = "../tests/env/mod.rs"]
+pub(crate) mod env;

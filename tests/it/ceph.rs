@@ -2,9 +2,8 @@
 //! see, and whatever fails leaves nothing in the pool.
 //!
 //! Method: a real server beside the `rbd` and `ceph` commands, on the cluster that `GLISSADE_CEPH`
-//! names (`make test-ceph` starts one); without it these tests print that they were skipped. They
-//! stop daemons and fill the cluster, so one runs at a time. The pool must hold nothing before and
-//! after each.
+//! names (`tests/env/with.sh`). They stop daemons and fill the cluster, so one runs at a time. The
+//! pool must hold nothing before and after each.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,11 +30,7 @@ struct Ceph {
 
 impl Ceph {
     fn open() -> Option<Self> {
-        let Some(directory) = std::env::var_os("GLISSADE_CEPH").map(PathBuf::from) else {
-            eprintln!("skipped: GLISSADE_CEPH names no cluster; see make test-ceph");
-            return None;
-        };
-        let ceph = Self { directory, _alone: alone() };
+        let ceph = Self { directory: crate::env::directory("ceph")?, _alone: alone() };
         ceph.script("start.sh", &[]);
         ceph.assert_only(&[]);
         Some(ceph)

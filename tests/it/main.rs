@@ -17,6 +17,8 @@ mod ceph;
 mod common;
 mod crash;
 mod drain;
+#[path = "../env/mod.rs"]
+mod env;
 mod faults;
 mod full_disk;
 mod memory;

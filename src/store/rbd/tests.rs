@@ -1,11 +1,9 @@
 //! The rbd store against the contract, on a real cluster.
 //!
-//! They run where `GLISSADE_CEPH` names the directory of a cluster of `tests/env/ceph/start.sh`
-//! (`make test-ceph`). Names of images are random, so tests don't meet in the pool.
+//! They run where `GLISSADE_CEPH` names a cluster's directory (`tests/env/with.sh`). Names of
+//! images are random, so tests don't meet in the pool.
 
 #![allow(clippy::unwrap_used)]
-
-use std::path::PathBuf;
 
 use super::*;
 use crate::buffer::Arena;
@@ -15,10 +13,7 @@ use crate::ring::Engines;
 use crate::store::conformance::{Bench, bytes, run_all};
 
 fn options() -> Option<Options> {
-    let Some(directory) = std::env::var_os("GLISSADE_CEPH").map(PathBuf::from) else {
-        eprintln!("skipped: GLISSADE_CEPH names no cluster; see make test-ceph");
-        return None;
-    };
+    let directory = crate::env::directory("ceph")?;
     Some(Options {
         pool: "images".into(),
         user: Some("glance".into()),

@@ -1,27 +1,16 @@
 #!/usr/bin/env bash
 # Installs what a one-node Ceph and its clients need on a Debian or Ubuntu; nothing when it is there.
+#
+#   setup.sh [--check]      --check only looks; exit 77: something is missing
 set -euo pipefail
+# shellcheck source=../packages.sh
+. "$(dirname "$0")/../packages.sh"
 
-wanted=(
-    ceph-mon ceph-mon
-    ceph-osd ceph-osd
-    ceph ceph-common
-    rbd ceph-common
-    uuidgen uuid-runtime
-)
-
-missing=()
-for ((i = 0; i < ${#wanted[@]}; i += 2)); do
-    command -v "${wanted[i]}" > /dev/null || missing+=("${wanted[i + 1]}")
-done
-ldconfig -p | grep -q 'librbd\.so\.1 ' || missing+=(librbd1)
-((${#missing[@]})) || exit 0
-
-echo "ceph: installing ${missing[*]}"
-if [[ $(id -u) != 0 ]]; then
-    echo "ceph: not root: apt-get install ${missing[*]}" >&2
-    exit 1
-fi
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -qy --no-install-recommends "${missing[@]}"
+need ceph-mon ceph-mon
+need ceph-osd ceph-osd
+need ceph ceph-common
+need rbd ceph-common
+need ss iproute2
+need uuidgen uuid-runtime
+need_library librbd.so.1 librbd1
+install_missing ceph "$@"

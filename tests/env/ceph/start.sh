@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts a one-node Ceph on loopback: a monitor and an OSD, cephx, the pool `images`.
 #
-#   start.sh [DIRECTORY]      default: target/ceph
+#   start.sh [DIRECTORY]      default: target/env/ceph
 #
 # Everything lies in the directory, which start.sh makes; nothing is written to /etc/ceph or
 # /var/lib/ceph. A cluster that is there already is started again with its data, and whatever of
@@ -13,7 +13,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-dir=${1:-$here/../../../target/ceph}
+dir=${1:-$here/../../../target/env/ceph}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 export CEPH_CONF=$dir/ceph.conf

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Stops daemons that start.sh started in a directory: all of them, or those named.
 #
-#   stop.sh [--purge] [DIRECTORY [mon.a|osd.0]...]      default: target/ceph; --purge: the data too
+#   stop.sh [--purge] [DIRECTORY [mon.a|osd.0]...]      default: target/env/ceph; --purge: the data too
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
 purge=
 [[ ${1:-} != --purge ]] || { purge=yes; shift; }
-dir=${1:-$here/../../../target/ceph}
+dir=${1:-$here/../../../target/env/ceph}
 [[ -d $dir ]] || exit 0
 dir=$(cd "$dir" && pwd)
 daemons=("${@:2}")
