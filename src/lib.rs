@@ -9,7 +9,7 @@
 //! 5  api                            HTTP and nothing but HTTP
 //! 3  upload  download  auth         the data plane's two stories; who may
 //! 2  store  meta                    image data at rest; records in SQL
-//! 1  ring  rbd  lanes               the only code that knows io_uring; librbd; hashing
+//! 1  ring  rbd  lanes  client       the only code that knows io_uring; librbd; hashing; HTTP to others
 //! 0  image limits observe config buffer   nouns, bounds, numbers, options, memory
 //! ```
 
@@ -22,6 +22,7 @@ pub mod limits;
 pub mod observe;
 
 // Layer 1
+pub mod client;
 pub mod lanes;
 #[allow(unsafe_code)]
 pub mod rbd;

@@ -95,6 +95,18 @@ pub const DRAIN_BYTES_MAX: u64 = 256 * KIB as u64;
 /// Time for transfers to finish after SIGTERM.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(60);
 
+/// Time to resolve, connect and pass a proxy, for each connection to another server.
+pub const CLIENT_CONNECT_WAIT: Duration = Duration::from_secs(20);
+/// Time in which another server has to take or give something.
+pub const CLIENT_STALL: Duration = Duration::from_secs(60);
+/// How long a connection to another server is kept idle: less than servers keep theirs, so that a
+/// request rarely meets one that is just being closed.
+pub const CLIENT_IDLE_CONNECTION: Duration = Duration::from_secs(15);
+/// Idle connections kept to one server.
+pub const CLIENT_CONNECTIONS_IDLE_MAX: usize = 32;
+/// A piece of a body handed to the connection at once: a slow server still shows that it moves.
+pub const CLIENT_PIECE_BYTES: usize = 256 * KIB;
+
 /// Connections to the admin listener: a few scrapers and people. More wait in the backlog.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Time for one exchange on the admin listener, from accept to the last byte of the answer.

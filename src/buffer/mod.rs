@@ -24,6 +24,7 @@ use std::io;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{SLOT_ALIGN_BYTES, SLOT_BYTES};
@@ -227,6 +228,12 @@ impl Frozen {
         self.chunks(SLOT_ALIGN_BYTES).all(|block| block.iter().fold(0, |sum, byte| sum | byte) == 0)
     }
 
+    /// The same bytes for those who take [`Bytes`]; the slot is theirs until they let go.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+
     /// Index of the slot in its arena: the number of its registered buffer if it is a warm one.
     pub(crate) fn slot_index(&self) -> usize {
         self.held.index
@@ -238,6 +245,12 @@ impl Deref for Frozen {
 
     fn deref(&self) -> &[u8] {
         &self.padded()[..self.len]
+    }
+}
+
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        self
     }
 }
 
@@ -300,6 +313,20 @@ mod tests {
         assert!(comes(share.take()).await.is_none());
         drop(other);
         assert!(comes(share.take()).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn bytes_are_the_slot_itself() {
+        let arena = Arena::new(MIB, 1).unwrap();
+        let chunk = arena.share(1).take().await.freeze(5);
+        let at = chunk.as_ptr();
+        let mut bytes = chunk.into_bytes();
+        assert_eq!((bytes.as_ptr(), bytes.len()), (at, 5));
+        let rest = bytes.split_off(2);
+        drop(bytes);
+        assert_eq!(arena.figures().in_use, 1);
+        drop(rest);
+        assert_eq!(arena.figures().in_use, 0);
     }
 
     #[tokio::test]

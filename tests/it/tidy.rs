@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("ring", 1, &[]),
     ("rbd", 1, &[]),
     ("lanes", 1, &[]),
+    ("client", 1, &[]),
     ("store", 2, &[]),
     ("meta", 2, &[]),
     ("auth", 3, &[]),
@@ -39,8 +40,10 @@ const FENCED: &[(&str, &[&str])] = &[
     ("tokio_uring", &["ring"]),
     ("libloading", &["rbd"]),
     ("sqlx", &["meta", "cli"]),
-    ("hyper", &["api"]),
-    ("hyper_util", &["api"]),
+    ("hyper", &["api", "client"]),
+    ("hyper_util", &["api", "client"]),
+    ("hyper_rustls", &["client"]),
+    ("rustls", &["client"]),
 ];
 
 const FILE_LINES_MAX: usize = 700;
