@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::App;
+use super::peer;
 use super::python;
 
 /// A JSON body, with Python's separators and non-ASCII letters as they are.
@@ -15,8 +16,18 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response<Bytes> {
 }
 
 /// A plain text body.
-pub(super) fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
+pub(super) fn text(status: StatusCode, body: &str) -> Response<Bytes> {
     typed(status, "text/plain; charset=UTF-8", body.to_owned())
+}
+
+/// A page.
+pub(super) fn html(status: StatusCode, body: &str) -> Response<Bytes> {
+    typed(status, "text/html; charset=UTF-8", body.to_owned())
+}
+
+/// A JSON text, as it is.
+pub(super) fn json_text(status: StatusCode, body: String) -> Response<Bytes> {
+    typed(status, "application/json", body)
 }
 
 /// 204, with the content type that WebOb leaves on it (`PR-15`).
@@ -27,7 +38,7 @@ pub(super) fn no_content() -> Response<Bytes> {
 /// Sends a client from `/v2` to `/v2/`, as Glance's router does.
 pub(super) fn to_v2(app: &App, head: &Parts) -> Response<Bytes> {
     let response = typed(StatusCode::FOUND, "text/plain; charset=utf8", String::new());
-    with_header(response, "location", &format!("{}/v2/", base_url(app, head)))
+    with_header(response, "location", &format!("{}/v2/", peer::base_url(app, head)))
 }
 
 /// No body and no type.
@@ -47,19 +58,6 @@ pub(super) fn with_header(
         response.headers_mut().insert(name, value);
     }
     response
-}
-
-/// Where this service is, as the client should see it: `public_endpoint`, else the host that the
-/// request names. No slash at the end.
-pub(super) fn base_url(app: &App, head: &Parts) -> String {
-    if let Some(endpoint) = &app.settings.api.public_endpoint {
-        return endpoint.trim_end_matches('/').to_owned();
-    }
-    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    match head.uri.authority().map(http::uri::Authority::as_str).or(host) {
-        Some(host) => format!("http://{host}"),
-        None => format!("http://{}", app.settings.listen),
-    }
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {

@@ -14,6 +14,7 @@ use http::request::Parts;
 use tokio::net::TcpStream;
 use tracing::Instrument;
 
+use super::cors;
 use super::fault::Fault;
 use super::identify::identify;
 use super::images;
@@ -199,10 +200,11 @@ impl Exchange<'_> {
         self.app.metrics.upload_ended(result);
     }
 
-    /// Counts an answer and gives it the request's id.
+    /// Counts an answer and gives it the request's id and what browsers have to know.
     pub(super) fn stamp(&self, response: &mut Response<Bytes>) {
         self.app.metrics.request(self.class, response.status());
         self.request_id.stamp(response);
+        cors::tell(&self.app.settings.api.cors, &self.head, response);
     }
 
     /// Answers a fault. The rest of the body is drained when that is cheap and the client is

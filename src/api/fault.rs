@@ -225,7 +225,7 @@ fn title(status: StatusCode) -> &'static str {
 }
 
 /// Escapes markup, and everything outside ASCII by its number.
-fn escape_html(text: &str) -> String {
+pub(super) fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

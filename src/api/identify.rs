@@ -15,5 +15,6 @@ use crate::config;
 pub(super) async fn identify(app: &App, _head: &Parts) -> Result<Identity, Fault> {
     match app.settings.identity {
         config::Identity::None => Ok(Identity::unauthenticated()),
+        config::Identity::TrustedHeaders | config::Identity::Keystone(_) => Err(Fault::internal()),
     }
 }

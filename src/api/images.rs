@@ -8,6 +8,7 @@ use super::App;
 use super::answer;
 use super::check;
 use super::fault::Fault;
+use super::peer;
 use super::view;
 use crate::auth::Identity;
 use crate::image::{Image, ImageId};
@@ -23,7 +24,7 @@ pub(super) async fn create(
     let mut image = check::create(body, &app.settings.api)?;
     image.owner = image.owner.or_else(|| caller.project_id.clone());
     app.repo.create(&image).await?;
-    let location = format!("{}/v2/images/{}", answer::base_url(app, head), image.id);
+    let location = format!("{}/v2/images/{}", peer::base_url(app, head), image.id);
     let created = answer::json(StatusCode::CREATED, &view::image(app, &image));
     Ok(with_targets(app, answer::with_header(created, "location", &location)))
 }

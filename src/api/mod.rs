@@ -8,6 +8,7 @@ mod actions;
 pub mod admin;
 mod answer;
 mod check;
+mod cors;
 mod data;
 mod fault;
 mod filter;
@@ -22,6 +23,7 @@ mod members;
 mod outgoing;
 mod paging;
 mod patch;
+mod peer;
 mod python;
 mod ranges;
 #[cfg(test)]
@@ -80,6 +82,7 @@ pub struct App {
 pub async fn respond(app: &App, request: Request<Bytes>) -> Response<Bytes> {
     let (head, body) = request.into_parts();
     let mut response = answer_route(app, &head, &body).await;
+    cors::tell(&app.settings.api.cors, &head, &mut response);
     if head.method == Method::HEAD {
         *response.body_mut() = Bytes::new();
     }
@@ -119,7 +122,7 @@ async fn serve(
     match route {
         Route::VersionChoices => Ok(versions::document(app, head, StatusCode::MULTIPLE_CHOICES)),
         Route::Versions => Ok(versions::document(app, head, StatusCode::OK)),
-        Route::Health => Ok(health::check(app, &head.method).await),
+        Route::Health => health::check(app, head).await,
         _ => Ok(answer::empty(StatusCode::OK)),
     }
 }

@@ -12,6 +12,8 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -25,7 +27,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -34,6 +36,7 @@ use super::App;
 use super::data;
 use super::fault::Fault;
 use super::gate::{HeadGate, HeadNote, Shared};
+use super::peer::Peer;
 use super::wire;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, JSON_BYTES_MAX};
 use crate::upload::Framing;
@@ -46,17 +49,45 @@ struct Handover {
 
 type HandoverCell = Arc<Mutex<Option<Handover>>>;
 
+/// Where connections come in.
+#[derive(Debug)]
+pub enum Listener {
+    /// On an address.
+    Tcp(TcpListener),
+    /// On a socket in the file system.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// The next connection. What is done with one (receive, send, `sendfile`, shutdown) is the same
+    /// for both kinds of socket, so both go by the type that the rest of the program knows.
+    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((stream, Peer::Tcp(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let stream = std::net::TcpStream::from(OwnedFd::from(stream.into_std()?));
+                Ok((TcpStream::from_std(stream)?, Peer::Local))
+            }
+        }
+    }
+}
+
 /// Serves until `stop` says so, then drains: no new connections, idle ones closed, running
 /// requests given `drain_grace` to end. What runs longer is dropped, which undoes it.
-pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) {
+pub async fn serve(listener: Listener, app: Arc<App>, stop: impl Future<Output = ()>) {
     let (stopping, is_stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&app), is_stopping.clone()));
+                Ok((stream, peer)) => {
+                    let (app, is_stopping) = (Arc::clone(&app), is_stopping.clone());
+                    connections.spawn(connection(stream, peer, app, is_stopping));
                 }
                 Err(error) => rest_after(&error).await,
             },
@@ -84,12 +115,19 @@ async fn drain(mut connections: JoinSet<()>, grace: Duration) {
 }
 
 /// A connection's life.
-async fn connection(stream: TcpStream, app: Arc<App>, mut is_stopping: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    app: Arc<App>,
+    mut is_stopping: watch::Receiver<bool>,
+) {
     let _open = app.metrics.connection_opens();
-    // Answers are written whole; waiting for more to send only delays them.
+    // Answers are written whole; waiting for more to send only delays them. A unix socket never
+    // waits and has no such option.
     let _ = stream.set_nodelay(true);
     let mut gate = HeadGate::new(stream, BytesMut::new());
-    while let Some((old_gate, handover)) = serve_by_hyper(gate, &app, &mut is_stopping).await {
+    while let Some((old_gate, handover)) = serve_by_hyper(gate, peer, &app, &mut is_stopping).await
+    {
         let Ok((stream, prefix)) = old_gate.into_parts().await else { return };
         let Handover { head, framing } = handover;
         let served = data::serve(&app, stream, head, framing, prefix).await;
@@ -105,6 +143,7 @@ async fn connection(stream: TcpStream, app: Arc<App>, mut is_stopping: watch::Re
 /// Lets hyper serve until the connection ends (`None`) or a hot request has come.
 async fn serve_by_hyper(
     gate: HeadGate,
+    peer: Peer,
     app: &Arc<App>,
     is_stopping: &mut watch::Receiver<bool>,
 ) -> Option<(HeadGate, Handover)> {
@@ -112,7 +151,8 @@ async fn serve_by_hyper(
     let cell = HandoverCell::default();
     let service = service_fn({
         let (app, shared, cell) = (Arc::clone(app), Arc::clone(&shared), Arc::clone(&cell));
-        move |request| {
+        move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
             // Boxed, so that the connection can be moved and taken apart.
             Box::pin(serve_request(app.clone(), shared.clone(), cell.clone(), request))
         }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::answer;
+use super::peer;
 
 /// Versions above the base ones, in Glance's order, with an image cache or without it.
 const WITH_CACHE: &[&str] = &["2.18", "2.17", "2.16", "2.15", "2.14"];
@@ -23,7 +24,7 @@ const BASE: &[&str] = &["2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0"];
 pub(super) fn document(app: &App, head: &Parts, status: StatusCode) -> Response<Bytes> {
     let has_cache = app.settings.api.has_image_cache;
     let current = if has_cache { "2.18" } else { "2.17" };
-    let href = format!("{}/v2/", answer::base_url(app, head));
+    let href = format!("{}/v2/", peer::base_url(app, head));
     let listed = listed(has_cache, app.stores.is_multi());
     let versions: Vec<Value> = listed.map(|id| version(id, id == current, &href)).collect();
     answer::json(status, &json!({ "versions": versions }))

@@ -3,3 +3,4 @@
 pub mod bench;
 pub mod db;
 pub mod serve;
+mod unix;

@@ -10,10 +10,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::unix::{self, SocketFile};
+use crate::api::App;
 use crate::api::admin::{self, StatusFigures};
-use crate::api::{App, server};
+use crate::api::server::{self, Listener};
 use crate::buffer::Arena;
-use crate::config::{self, ConfigError, Settings, Sources};
+use crate::config::{self, ConfigError, Listen, Settings, Sources};
 use crate::lanes::Lanes;
 use crate::limits::{READ_ARENA_BYTES, SLOTS_WARM};
 use crate::meta::{MetaError, Repo, SqliteRepo};
@@ -43,9 +45,9 @@ pub struct ConfigArgs {
 pub struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Address to serve on, such as 127.0.0.1:9292; port 0 takes any free one
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Option<SocketAddr>,
+    /// Where to serve: 127.0.0.1:9292 (port 0 takes any free one) or unix:/run/glissade/api.sock
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    listen: Option<Listen>,
     /// Address for metrics and the status page [default: 127.0.0.1:9293]
     #[arg(long, value_name = "ADDR:PORT")]
     admin_listen: Option<SocketAddr>,
@@ -75,7 +77,7 @@ pub enum ServeError {
     )]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: Listen,
         /// The option that moves it.
         option: &'static str,
         /// What the system said.
@@ -113,7 +115,8 @@ impl ConfigArgs {
 impl ServeArgs {
     fn load(&self) -> Result<Settings, ConfigError> {
         let Self { config, listen, admin_listen } = self;
-        config::load(&Sources { listen: *listen, admin_listen: *admin_listen, ..config.sources() })
+        let listen = listen.clone();
+        config::load(&Sources { listen, admin_listen: *admin_listen, ..config.sources() })
     }
 }
 
@@ -131,14 +134,17 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
         Arc::new(SqliteRepo::open(&settings.database, settings.glissade.durability).await?);
     let stores = Arc::new(Registry::open(&settings)?);
     // The socket also says that no other process of this node is alive, which the sweep needs.
-    let listener = listen(settings.listen, settings.backlog, "--listen or bind_host, bind_port")?;
+    let (listener, _socket_file) = take_requests(&settings)?;
     sweep(&*repo, &stores, &settings.glissade.node_id).await?;
     let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo), Arc::clone(&stores));
     let janitor = tokio::spawn(janitor.run());
     let app = Arc::new(wire(settings, repo, stores, janitor_handle)?);
     let _admin = start_admin(&app)?;
     let mut signals = Signals::new()?;
-    announce("serving", &listener);
+    match &listener {
+        Listener::Tcp(listener) => announce("serving", listener),
+        Listener::Unix(_) => say("serving", &app.settings.listen.to_string()),
+    }
     server::serve(listener, Arc::clone(&app), signals.stop()).await;
     // The last handle on the janitor ends it, after its last chore.
     drop(app);
@@ -206,14 +212,38 @@ fn start_admin(app: &Arc<App>) -> Result<Option<tokio::task::JoinHandle<()>>, Se
     Ok(Some(tokio::spawn(serving)))
 }
 
-/// Tells people and scripts where the server is, on standard output.
+/// Tells people and scripts where the server is.
 fn announce(what: &str, listener: &TcpListener) {
     if let Ok(address) = listener.local_addr() {
-        let mut out = std::io::stdout().lock();
-        // Nobody may be reading, which is no reason not to serve.
-        let _ = writeln!(out, "glissade: {what} on http://{address}");
-        let _ = out.flush();
-        tracing::info!(%address, what, "listening");
+        say(what, &format!("http://{address}"));
+    }
+}
+
+/// One line on standard output, and one in the log.
+fn say(what: &str, address: &str) {
+    let mut out = std::io::stdout().lock();
+    // Nobody may be reading, which is no reason not to serve.
+    let _ = writeln!(out, "glissade: {what} on {address}");
+    let _ = out.flush();
+    tracing::info!(address, what, "listening");
+}
+
+/// The listener that the configuration asks for.
+fn take_requests(settings: &Settings) -> Result<(Listener, Option<SocketFile>), ServeError> {
+    const OPTION: &str = "--listen or bind_host, bind_port";
+    match &settings.listen {
+        Listen::Tcp(address) => {
+            let listener = listen(*address, settings.backlog, OPTION)?;
+            Ok((Listener::Tcp(listener), None))
+        }
+        Listen::Unix(path) => {
+            let (mode, backlog) = (settings.glissade.listen_mode, settings.backlog);
+            let (listener, file) = unix::listen(path, mode, backlog).map_err(|source| {
+                let address = settings.listen.clone();
+                ServeError::Listen { address, option: "--listen or listen in [glissade]", source }
+            })?;
+            Ok((Listener::Unix(listener), Some(file)))
+        }
     }
 }
 
@@ -231,7 +261,7 @@ fn listen(
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         TcpListener::from_std(socket.into())
     };
-    make().map_err(|source| ServeError::Listen { address, option, source })
+    make().map_err(|source| ServeError::Listen { address: address.into(), option, source })
 }
 
 /// The signals that the server lives by.

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::account;
 use super::file::Entry;
 use super::stores::{STAGING_STORE, TASKS_STORE};
 
@@ -75,8 +76,37 @@ options! {
         or "ami,ari,aki,bare,ovf,ova,docker,compressed" formerly "DEFAULT" "container_formats";
     DISK_FORMATS = "image_format" "disk_formats"
         or "ami,ari,aki,vhd,vhdx,vmdk,raw,qcow2,vdi,iso,ploop" formerly "DEFAULT" "disk_formats";
-    HEALTHCHECK_FILE = "healthcheck" "disable_by_file_path" or "";
     FLAVOR = "paste_deploy" "flavor" or "";
+
+    WWW_AUTHENTICATE_URI = "keystone_authtoken" "www_authenticate_uri" or ""
+        formerly "keystone_authtoken" "auth_uri";
+    AUTH_INTERFACE = "keystone_authtoken" "interface" or "internal";
+    AUTH_REGION = "keystone_authtoken" "region_name" or "";
+    AUTH_RETRIES = "keystone_authtoken" "http_request_max_retries" or "3";
+    AUTH_TIMEOUT = "keystone_authtoken" "http_connect_timeout";
+    TOKEN_CACHE_TIME = "keystone_authtoken" "token_cache_time" or "300";
+    INCLUDE_CATALOG = "keystone_authtoken" "include_service_catalog" or "true";
+    SERVICE_TOKEN_ROLES = "keystone_authtoken" "service_token_roles" or "service";
+    SERVICE_ROLES_REQUIRED = "keystone_authtoken" "service_token_roles_required" or "true";
+    AUTH_SERVICE_TYPE = "keystone_authtoken" "service_type" or "";
+
+    CORS_ORIGIN = "cors" "allowed_origin" or "";
+    CORS_CREDENTIALS = "cors" "allow_credentials" or "true";
+    CORS_EXPOSE = "cors" "expose_headers" or "X-Image-Meta-Checksum,X-Auth-Token,\
+        X-Subject-Token,X-Service-Token,X-OpenStack-Request-ID";
+    CORS_MAX_AGE = "cors" "max_age" or "3600";
+    CORS_METHODS = "cors" "allow_methods" or "GET,PUT,POST,DELETE,PATCH";
+    CORS_HEADERS = "cors" "allow_headers" or "Content-MD5,X-Image-Meta-Checksum,X-Storage-Token,\
+        Accept-Encoding,X-Auth-Token,X-Identity-Status,X-Roles,X-Service-Catalog,X-User-Id,\
+        X-Tenant-Id,X-OpenStack-Request-ID";
+    HEALTH_DETAILED = "healthcheck" "detailed" or "false";
+    HEALTH_BACKENDS = "healthcheck" "backends" or "";
+    HEALTH_SOURCES = "healthcheck" "allowed_source_ranges" or "";
+    HEALTH_PROXIED = "healthcheck" "ignore_proxied_requests" or "false";
+    HEALTHCHECK_FILE = "healthcheck" "disable_by_file_path" or "";
+    HEALTH_DISABLE_PORTS = "healthcheck" "disable_by_file_paths" or "";
+    HEALTH_ENABLE = "healthcheck" "enable_by_file_paths" or "";
+    PROXY_HEADERS = "oslo_middleware" "enable_proxy_headers_parsing" or "false";
 
     CONNECTION = "database" "connection"
         formerly "DEFAULT" "sql_connection" formerly "database" "sql_connection"
@@ -86,6 +116,9 @@ options! {
     MAX_POOL_SIZE = "database" "max_pool_size" or "5"
         formerly "DEFAULT" "sql_max_pool_size" formerly "database" "sql_max_pool_size";
 
+    LISTEN = "glissade" "listen" or "";
+    LISTEN_MODE = "glissade" "listen_mode" or "660";
+    TRUSTED_PROXIES = "glissade" "trusted_proxies" or "";
     ADMIN_LISTEN = "glissade" "admin_listen" or "127.0.0.1:9293";
     IO_URING = "glissade" "io_uring" or "auto";
     DURABILITY = "glissade" "durability" or "full";
@@ -177,21 +210,18 @@ const ACCEPTED_SECTIONS: &[&str] = &[
     "barbican",
     "barbican_service_user",
     "cache",
-    "cors",
     "glance_download_properties",
     "image_conversion",
     "image_import_opts",
     "import_filtering_opts",
     "inject_metadata_properties",
     "key_manager",
-    "keystone_authtoken",
     "oslo_concurrency",
     "oslo_limit",
     "oslo_messaging_amqp",
     "oslo_messaging_kafka",
     "oslo_messaging_notifications",
     "oslo_messaging_rabbit",
-    "oslo_middleware",
     "oslo_middleware_tracing",
     "oslo_policy",
     "oslo_reports",
@@ -305,22 +335,39 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "use_tpool",
         ],
     ),
-    (
-        "healthcheck",
-        &[
-            "allowed_source_ranges",
-            "backends",
-            "detailed",
-            "disable_by_file_paths",
-            "enable_by_file_paths",
-            "ignore_proxied_requests",
-            "path",
-        ],
-    ),
+    ("healthcheck", &["path"]),
     (
         "image_format",
         &["gpt_safety_checks_nonfatal", "require_image_format_match", "vmdk_allowed_types"],
     ),
+    (
+        "keystone_authtoken",
+        &[
+            "auth_version",
+            "cache",
+            "delay_auth_decision",
+            "enforce_token_bind",
+            "memcache_password",
+            "memcache_pool_conn_get_timeout",
+            "memcache_pool_dead_retry",
+            "memcache_pool_maxsize",
+            "memcache_pool_socket_timeout",
+            "memcache_pool_unused_timeout",
+            "memcache_sasl_enabled",
+            "memcache_secret_key",
+            "memcache_security_strategy",
+            "memcache_servers",
+            "memcache_tls_allowed_ciphers",
+            "memcache_tls_cafile",
+            "memcache_tls_certfile",
+            "memcache_tls_enabled",
+            "memcache_tls_keyfile",
+            "memcache_use_advanced_pool",
+            "memcache_username",
+            "memcached_servers",
+        ],
+    ),
+    ("oslo_middleware", &["max_request_body_size", "secure_proxy_ssl_header"]),
     ("paste_deploy", &["config_file"]),
     ("task", &["task_executor", "task_time_to_live"]),
 ];
@@ -334,14 +381,23 @@ enum Standing {
     Unknown,
 }
 
-/// Says what has no effect, one line each. `stores` are the sections that belong to stores.
-pub(super) fn review(entries: &[Entry], stores: &[String]) -> Vec<String> {
+/// Sections whose names the configuration itself gives.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sections<'a> {
+    /// Those of stores.
+    pub stores: &'a [String],
+    /// Those that say how this server signs in to Keystone.
+    pub accounts: &'a [String],
+}
+
+/// Says what has no effect, one line each.
+pub(super) fn review(entries: &[Entry], sections: Sections<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut seen = BTreeSet::new();
     let mut without_effect: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| seen.insert((&entry.section, &entry.key))) {
         let at = format!("{}: [{}] {}", entry.place, entry.section, entry.key);
-        match standing(entry, stores) {
+        match standing(entry, sections) {
             Standing::Honoured => {}
             Standing::Renamed(opt) => warnings.push(format!(
                 "{at}: an old name, honoured; write it as {} in [{}]",
@@ -363,7 +419,7 @@ pub(super) fn review(entries: &[Entry], stores: &[String]) -> Vec<String> {
     warnings
 }
 
-fn standing(entry: &Entry, stores: &[String]) -> Standing {
+fn standing(entry: &Entry, sections: Sections<'_>) -> Standing {
     let (section, key) = (entry.section.as_str(), entry.key.as_str());
     if HONOURED.iter().any(|opt| opt.section == section && opt.key == key) {
         return Standing::Honoured;
@@ -374,7 +430,11 @@ fn standing(entry: &Entry, stores: &[String]) -> Standing {
     if is_reserved(section) && OF_A_RESERVED_STORE.contains(&key) {
         return Standing::Honoured;
     }
-    if stores.iter().any(|store| store == section) {
+    let is_among = |names: &[String]| names.iter().any(|name| name == section);
+    if is_among(sections.accounts) && account::KEYS.contains(&key) {
+        return Standing::Honoured;
+    }
+    if is_among(sections.stores) {
         if OF_A_STORE.contains(&key) {
             return Standing::Honoured;
         }
@@ -433,7 +493,8 @@ mod tests {
 
     fn warnings(text: &str) -> Vec<String> {
         let entries = parse(Path::new("t.conf"), text).unwrap();
-        review(&entries, &["fast".to_owned()])
+        let (stores, accounts) = (["fast".to_owned()], ["keystone_authtoken".to_owned()]);
+        review(&entries, Sections { stores: &stores, accounts: &accounts })
     }
 
     #[test]
@@ -455,13 +516,13 @@ mod tests {
     #[test]
     fn what_glance_knows_is_summed_up_in_one_line() {
         let all = warnings(
-            "[DEFAULT]\ntransport_url=rabbit://u:s3cret@h\n[cors]\nmax_age=1\n\
-             [keystone_authtoken]\nauth_url=x\npassword=s3cret\n[fast]\ns3_store_bucket=x",
+            "[DEFAULT]\ntransport_url=rabbit://u:s3cret@h\n[vault]\nuse_ssl=1\n\
+             [keystone_authtoken]\nmemcache_secret_key=s3cret\n[fast]\ns3_store_bucket=x",
         );
         assert_eq!(
             all,
-            ["accepted without effect in this release: [DEFAULT] transport_url; [cors] max_age; \
-              [fast] s3_store_bucket; [keystone_authtoken] auth_url, password"]
+            ["accepted without effect in this release: [DEFAULT] transport_url; \
+              [fast] s3_store_bucket; [keystone_authtoken] memcache_secret_key; [vault] use_ssl"]
         );
     }
 
@@ -471,6 +532,14 @@ mod tests {
             warnings("[DEFAULT]\nbind_host=x\n[fast]\nweight=1\nstore_description=x").is_empty()
         );
         assert_eq!(warnings("[slow]\nweight=1").len(), 1);
+    }
+
+    #[test]
+    fn cf_10_an_accounts_options_are_known_where_accounts_are() {
+        let account = "auth_type=password\nauth_url=x\npassword=s3cret\nproject_name=p";
+        assert!(warnings(&format!("[keystone_authtoken]\n{account}")).is_empty());
+        assert_eq!(warnings(&format!("[elsewhere]\n{account}")).len(), 4);
+        assert_eq!(warnings("[keystone_authtoken]\npasword=s3cret").len(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! want to hear of mistakes: typing errors in our own section, stores, database, who may call, and
 //! where.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use super::known::{self, Opt};
 use super::options::Options;
 use super::value::{self, Parsed};
 use super::{
-    Api, Database, Durability, Glissade, Identity, IoUring, Log, Settings, Sources, Stores, stores,
+    Api, Database, Durability, Glissade, Identity, IoUring, Listen, Log, Settings, Sources, Stores,
+    access, front, stores,
 };
 use crate::image::HashAlgo;
 use crate::limits;
@@ -57,7 +58,9 @@ fn embedded(sources: &Sources) -> Result<Settings, ConfigError> {
 
 fn configured(sources: &Sources, options: &Options) -> Result<Settings, ConfigError> {
     let built = stores::build(options)?;
-    let mut warnings = known::review(&options.entries(), &built.sections);
+    let accounts = access::account_sections(options)?;
+    let sections = known::Sections { stores: &built.sections, accounts: &accounts };
+    let mut warnings = known::review(&options.entries(), sections);
     warnings.extend(built.warnings);
     if sources.data_dir.is_some() {
         warnings.push(
@@ -72,12 +75,17 @@ fn settings(
     options: &Options,
     stores: Stores,
     database: Database,
-    warnings: Vec<String>,
+    mut warnings: Vec<String>,
 ) -> Result<Settings, ConfigError> {
-    let identity = identity(options)?;
-    let listen = listen(sources, options, identity)?;
+    let listen = listen(sources, options)?;
+    let trusted = access::trusted_proxies(options)?;
+    let identity = access::identity(options, &trusted, listen.tcp().is_none())?;
+    keep_inside(sources, options, &listen, &identity)?;
+    warnings.extend(access::warnings(options, &identity));
     let api = api(options)?;
-    let glissade = glissade(sources, options, listen, api.worker_self_reference_url.as_deref())?;
+    let self_url = api.worker_self_reference_url.as_deref();
+    let mut glissade = glissade(sources, options, &listen, self_url)?;
+    glissade.trusted_proxies = trusted;
     Ok(Settings {
         listen,
         backlog: number(options, &known::BACKLOG, 1..=65535, "a number of connections")?
@@ -111,46 +119,56 @@ fn pool_size(text: &str) -> Parsed<u32> {
     value::number(1..=1000, "a number of connections such as 5")(text)
 }
 
-fn identity(options: &Options) -> Result<Identity, ConfigError> {
-    options.need(&known::FLAVOR, |flavor| match flavor.trim() {
-        "" => Ok(Identity::None),
-        flavor if flavor.contains("keystone") || flavor.contains("auth") => Err(
-            "this release does not check identities; leave flavor empty and listen on loopback, \
-             behind a proxy or tunnel that admits only whom you trust"
-                .to_owned(),
-        ),
-        _ => Err("this release has no such pipeline; leave flavor empty".to_owned()),
-    })
+/// The place to serve on. Without authentication it must be one that only this machine reaches.
+fn listen(sources: &Sources, options: &Options) -> Result<Listen, ConfigError> {
+    if let Some(listen) = &sources.listen {
+        return Ok(listen.clone());
+    }
+    let named = options.need(&known::LISTEN, |text| match text.trim() {
+        "" => Ok(None),
+        text => text.parse().map(Some),
+    })?;
+    if let Some(listen) = named {
+        return Ok(listen);
+    }
+    let host = options.need(&known::BIND_HOST, value::host)?;
+    let port = options.need(&known::BIND_PORT, value::number(0..=65535, "a port"))?;
+    Ok(SocketAddr::new(host, port).into())
 }
 
-/// The address to serve, which must be loopback as long as nobody is asked who they are.
-fn listen(
+/// Refuses an address that others reach when everyone who does would be an administrator.
+fn keep_inside(
     sources: &Sources,
     options: &Options,
-    identity: Identity,
-) -> Result<SocketAddr, ConfigError> {
-    const WHY: &str = "this release does not check identities, so everyone who can reach this \
-                       address would be an administrator";
-    let is_safe = |ip: IpAddr| match identity {
-        Identity::None => ip.to_canonical().is_loopback(),
-    };
-    if let Some(listen) = sources.listen {
-        return if is_safe(listen.ip()) {
-            Ok(listen)
-        } else {
-            Err(ConfigError::CommandLine {
-                option: "--listen",
-                found: listen.to_string(),
-                remedy: format!("{WHY}; listen on loopback such as 127.0.0.1:9292"),
-            })
-        };
+    listen: &Listen,
+    identity: &Identity,
+) -> Result<(), ConfigError> {
+    const WHY: &str = "flavor in [paste_deploy] asks nobody who they are, so everyone who can \
+                       reach this address would be an administrator";
+    let is_inside = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+    if *identity != Identity::None || listen.tcp().is_none_or(is_inside) {
+        return Ok(());
     }
-    let host = options.need(&known::BIND_HOST, |text| match value::host(text)? {
-        ip if is_safe(ip) => Ok(ip),
-        _ => Err(format!("{WHY}; set it to 127.0.0.1 or start with --listen 127.0.0.1:9292")),
-    })?;
-    let port = options.need(&known::BIND_PORT, value::number(0..=65535, "a port"))?;
-    Ok(SocketAddr::new(host, port))
+    if sources.listen.is_some() {
+        return Err(ConfigError::CommandLine {
+            option: "--listen",
+            found: listen.to_string(),
+            remedy: format!("{WHY}; listen on loopback such as 127.0.0.1:9292"),
+        });
+    }
+    let remedy = format!(
+        "{WHY}; set it to 127.0.0.1, start with --listen 127.0.0.1:9292, or set flavor to keystone"
+    );
+    let is_named = options.find(&known::LISTEN)?.is_some_and(|found| !found.text.trim().is_empty());
+    let opt = if is_named { &known::LISTEN } else { &known::BIND_HOST };
+    options.need(opt, |_| Err(remedy))
+}
+
+/// The mode of the unix socket: whoever may write to it may say who they are.
+fn listen_mode(text: &str) -> Parsed<u32> {
+    let mode = u32::from_str_radix(text.trim(), 8).ok().filter(|mode| *mode <= 0o777);
+    mode.filter(|mode| mode & 0o600 == 0o600)
+        .ok_or_else(|| "give a mode in octal digits such as 660".to_owned())
 }
 
 fn api(options: &Options) -> Result<Api, ConfigError> {
@@ -177,7 +195,9 @@ fn api(options: &Options) -> Result<Api, ConfigError> {
         disk_formats: options.need(&known::DISK_FORMATS, value::list)?,
         max_request_id_length: options
             .need(&known::MAX_REQUEST_ID_LENGTH, value::number(0..=16384, "a number of bytes"))?,
-        healthcheck_disable_path: options.need(&known::HEALTHCHECK_FILE, value::some_path)?,
+        healthcheck: front::healthcheck(options)?,
+        cors: front::cors(options)?,
+        believes_forwarded: flag(&known::PROXY_HEADERS)?,
     })
 }
 
@@ -211,12 +231,14 @@ fn hashing_algorithm(text: &str) -> Parsed<HashAlgo> {
 fn glissade(
     sources: &Sources,
     options: &Options,
-    listen: SocketAddr,
+    listen: &Listen,
     self_url: Option<&str>,
 ) -> Result<Glissade, ConfigError> {
     let slots_per_upload_max = slots_per_upload_max(options)?;
     let secs = |opt, default| seconds(options, opt, default);
     Ok(Glissade {
+        listen_mode: options.need(&known::LISTEN_MODE, listen_mode)?,
+        trusted_proxies: Vec::new(),
         admin_listen: admin_listen(sources, options, listen)?,
         io_uring: options.need(
             &known::IO_URING,
@@ -285,10 +307,10 @@ fn drain_grace(options: &Options) -> Result<Duration, ConfigError> {
 fn admin_listen(
     sources: &Sources,
     options: &Options,
-    listen: SocketAddr,
+    listen: &Listen,
 ) -> Result<Option<SocketAddr>, ConfigError> {
     const TAKEN: &str = "requests are served there already; choose another port";
-    let is_taken = |admin: SocketAddr| admin == listen && admin.port() != 0;
+    let is_taken = |admin: SocketAddr| listen.tcp() == Some(admin) && admin.port() != 0;
     match sources.admin_listen {
         Some(admin) if is_taken(admin) => Err(ConfigError::CommandLine {
             option: "--admin-listen",
@@ -306,7 +328,7 @@ fn admin_listen(
 /// A name that no other server on the same database has, and that a restart keeps.
 fn node_id(
     options: &Options,
-    listen: SocketAddr,
+    listen: &Listen,
     self_url: Option<&str>,
 ) -> Result<String, ConfigError> {
     let given = options.get(&known::NODE_ID, |text| match text.trim() {
@@ -316,7 +338,11 @@ fn node_id(
     })?;
     Ok(given.or_else(|| self_url.map(str::to_owned)).unwrap_or_else(|| {
         let uname = rustix::system::uname();
-        format!("{}:{}", uname.nodename().to_string_lossy(), listen.port())
+        let host = uname.nodename().to_string_lossy();
+        match listen {
+            Listen::Tcp(address) => format!("{host}:{}", address.port()),
+            Listen::Unix(path) => format!("{host}:{}", path.display()),
+        }
     }))
 }
 

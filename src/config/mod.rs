@@ -3,11 +3,16 @@
 //! An operator's `glance-api.conf` is read as it is; what is ours alone sits in `[glissade]`,
 //! every key with a default. Every refusal names file, section, key, what was found and what to do.
 
+mod access;
+mod account;
 mod error;
 mod file;
+mod front;
 mod known;
 mod load;
+mod network;
 mod options;
+mod secret;
 mod sources;
 mod stores;
 mod value;
@@ -18,15 +23,20 @@ use std::time::Duration;
 
 use crate::image::HashAlgo;
 
+pub use access::{Identity, KeystoneAuth};
+pub use account::{Account, NameOrId, Named, Proof, Scope, Transport};
 pub use error::{ConfigError, Place, Refusal, masked};
+pub use front::{Cors, Healthcheck, Probe};
 pub use load::load;
+pub use network::{Listen, Network};
+pub use secret::Secret;
 pub use sources::Sources;
 
 /// Everything the server needs to know, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where requests are taken (`bind_host`, `bind_port`, or `--listen`).
-    pub listen: SocketAddr,
+    /// Where requests are taken (`bind_host` and `bind_port`, `[glissade] listen`, or `--listen`).
+    pub listen: Listen,
     /// Accept queue (`backlog`).
     pub backlog: u32,
     /// Who may call; see [`Identity`].
@@ -43,13 +53,6 @@ pub struct Settings {
     pub log: Log,
     /// What to tell the operator at start: unknown keys, options without effect. One line each.
     pub warnings: Vec<String>,
-}
-
-/// How a caller is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// Nobody is asked and everyone is an administrator; allowed on loopback only.
-    None,
 }
 
 /// `[database]`.
@@ -181,8 +184,13 @@ pub struct Api {
     pub disk_formats: Vec<String>,
     /// `max_request_id_length`.
     pub max_request_id_length: usize,
-    /// `[healthcheck] disable_by_file_path`.
-    pub healthcheck_disable_path: Option<PathBuf>,
+    /// `[healthcheck]`.
+    pub healthcheck: Healthcheck,
+    /// `[cors]`.
+    pub cors: Cors,
+    /// `[oslo_middleware] enable_proxy_headers_parsing`: a proxy says under which address clients
+    /// know this service.
+    pub believes_forwarded: bool,
 }
 
 /// Whether io_uring is used.
@@ -208,6 +216,10 @@ pub enum Durability {
 /// `[glissade]`: what is ours alone.
 #[derive(Clone, Debug)]
 pub struct Glissade {
+    /// `listen_mode`: mode of the unix socket.
+    pub listen_mode: u32,
+    /// `trusted_proxies`: who may say who a caller is, besides whoever may open the unix socket.
+    pub trusted_proxies: Vec<Network>,
     /// `admin_listen`: metrics and status; loopback by default.
     pub admin_listen: Option<SocketAddr>,
     /// `io_uring = auto | required | off`.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::error::{ConfigError, Place, Refusal, masked};
 use super::file::{self, Entry};
 use super::known::{HONOURED, Opt};
+use super::secret::is_secret;
 use super::value::Parsed;
 
 /// How deep a `$name` may lead to another.
@@ -45,11 +46,12 @@ impl Found {
 
     /// Refuses the value.
     pub(super) fn refuse(&self, remedy: impl Into<String>) -> ConfigError {
+        let found = if is_secret(&self.key) { "***".to_owned() } else { masked(&self.text) };
         ConfigError::Option(Box::new(Refusal {
             place: self.place.clone(),
             section: self.section.clone(),
             key: self.key.clone(),
-            found: Some(masked(&self.text)),
+            found: Some(found),
             remedy: remedy.into(),
         }))
     }

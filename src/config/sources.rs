@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
+use super::network::Listen;
 
 const MAIN_FILE: &str = "glance-api.conf";
 const IMPORT_FILE: &str = "glance-image-import.conf";
@@ -20,8 +21,8 @@ pub struct Sources {
     pub config_dirs: Vec<PathBuf>,
     /// `--data-dir`: where the embedded defaults keep everything.
     pub data_dir: Option<PathBuf>,
-    /// `--listen`, in place of `bind_host` and `bind_port`.
-    pub listen: Option<SocketAddr>,
+    /// `--listen`, in place of `[glissade] listen` and of `bind_host` and `bind_port`.
+    pub listen: Option<Listen>,
     /// `--admin-listen`, in place of `[glissade] admin_listen`.
     pub admin_listen: Option<SocketAddr>,
 }

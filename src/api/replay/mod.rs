@@ -21,7 +21,9 @@ use serde_json::Value;
 
 use self::recording::{Answer, Recording};
 use self::world::World;
+use super::peer::Peer;
 use super::respond;
+use crate::config::Probe;
 use crate::image::{Image, LocationStatus, Status};
 use crate::meta::CLAIM_PROPERTY;
 use crate::store::StoreErrorKind;
@@ -128,12 +130,42 @@ async fn rt_44_healthcheck() {
     let head = ask(&World::new().await, Method::HEAD, "/healthcheck", "").await;
     assert_eq!((head.status, head.body.as_str()), (204, ""));
     let file = tempfile::NamedTempFile::new().unwrap();
-    let path = Some(file.path().to_owned());
-    let world = World::with(|api| api.healthcheck_disable_path = path, true).await;
+    let probe = Probe::DisabledBy(file.path().to_owned());
+    let world = World::with(|api| api.healthcheck.probes = vec![probe], true).await;
+    let disabled =
+        "{\n    \"detailed\": false,\n    \"reasons\": [\n        \"DISABLED BY FILE\"\n    ]\n}";
     let answer = get(&world, "/healthcheck").await;
-    assert_eq!((answer.status, answer.body.as_str()), (503, "DISABLED BY FILE"));
+    assert_eq!((answer.status, answer.body.as_str()), (503, disabled));
     file.close().unwrap();
     assert_eq!(get(&world, "/healthcheck").await.status, 200);
+}
+
+/// A health check that asks who looks: from nowhere, nobody.
+#[tokio::test]
+async fn cf_14_health_is_for_some_only() {
+    let near = vec!["192.0.2.0/24".parse().unwrap()];
+    let world = World::with(|api| api.healthcheck.allowed_sources = near, true).await;
+    assert_eq!(get(&world, "/healthcheck").await.status, 404);
+    let mut request = Request::get("/healthcheck").body(Bytes::new()).unwrap();
+    request.extensions_mut().insert(Peer::Tcp(([192, 0, 2, 7], 1).into()));
+    assert_eq!(respond(&world.app, request).await.status(), 200);
+}
+
+#[tokio::test]
+async fn pr_14_links_follow_a_proxy_that_is_believed() {
+    let asked = |world: World| async move {
+        let request = Request::get("/versions")
+            .header("host", "inner:9292")
+            .header("x-forwarded-proto", "https")
+            .header("x-forwarded-host", "cloud.example")
+            .header("x-forwarded-prefix", "/image");
+        let answer = respond(&world.app, request.body(Bytes::new()).unwrap()).await;
+        Answer::of(&answer).body
+    };
+    let believed = asked(World::with(|api| api.believes_forwarded = true, true).await).await;
+    assert!(believed.contains(r#""href": "https://cloud.example/image/v2/""#), "{believed}");
+    let not_believed = asked(World::new().await).await;
+    assert!(not_believed.contains(r#""href": "http://inner:9292/v2/""#), "{not_believed}");
 }
 
 #[tokio::test]

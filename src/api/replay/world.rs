@@ -1,6 +1,7 @@
 //! The service that the recordings were made with: three stores that hold nothing, and a database.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +15,8 @@ use time::format_description::well_known::Rfc3339;
 use crate::api::App;
 use crate::buffer::Arena;
 use crate::config::{
-    Api, Database, Durability, FileStore, Glissade, Identity, IoUring, Log, Settings, Stores,
+    Api, Cors, Database, Durability, FileStore, Glissade, Healthcheck, Identity, IoUring, Log,
+    Settings, Stores,
 };
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
 use crate::lanes::Lanes;
@@ -132,7 +134,7 @@ fn settings(sqlite_path: &Path) -> Settings {
         metadata_file: None,
     };
     Settings {
-        listen: ([127, 0, 0, 1], 9292).into(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 9292)).into(),
         backlog: 1,
         identity: Identity::None,
         database: Database {
@@ -165,9 +167,13 @@ fn settings(sqlite_path: &Path) -> Settings {
             container_formats: words("ami ari aki bare ovf ova docker compressed"),
             disk_formats: words("ami ari aki vhd vhdx vmdk raw qcow2 vdi iso ploop"),
             max_request_id_length: 64,
-            healthcheck_disable_path: None,
+            healthcheck: Healthcheck::default(),
+            cors: Cors::default(),
+            believes_forwarded: false,
         },
         glissade: Glissade {
+            listen_mode: 0o600,
+            trusted_proxies: vec![],
             admin_listen: None,
             io_uring: IoUring::Off,
             durability: Durability::None,

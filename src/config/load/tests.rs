@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::config::{DataDir, FileStore, RbdStore, StoreKind};
+use crate::config::{DataDir, FileStore, Probe, RbdStore, StoreKind};
 
 /// The least configuration that is accepted.
 const DB: &str = "[database]\nconnection = sqlite:////db/glance.sqlite\n";
@@ -63,7 +63,7 @@ store_description = Read-only
 fn without_configuration_everything_is_below_one_directory() {
     let data_dir = Some("/srv/$x?y".into());
     let settings = embedded(&Sources { data_dir, ..Sources::default() }).unwrap();
-    assert_eq!(settings.listen, "127.0.0.1:9292".parse().unwrap());
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:9292");
     assert_eq!(settings.glissade.admin_listen, Some("127.0.0.1:9293".parse().unwrap()));
     assert_eq!(settings.database.sqlite_path, Path::new("/srv/$x?y/glissade.sqlite"));
     assert!(!settings.stores.is_multi && settings.stores.tasks.is_none());
@@ -93,7 +93,8 @@ fn cf_02_defaults_are_glances() {
     assert_eq!(api.image_size_cap_bytes, 1_099_511_627_776);
     assert!(!api.show_image_direct_url && !api.show_multiple_locations && !api.delayed_delete);
     assert_eq!(api.max_request_id_length, 64);
-    assert!(api.public_endpoint.is_none() && api.healthcheck_disable_path.is_none());
+    assert!(api.public_endpoint.is_none() && api.healthcheck.probes.is_empty());
+    assert!(!api.believes_forwarded && api.cors.allowed_origins.is_empty());
     assert!(!api.has_image_cache);
     assert_eq!(settings.backlog, limits::BACKLOG);
     assert_eq!(settings.glissade.slots_per_upload_max, None);
@@ -126,7 +127,7 @@ fn cf_02_cf_03_cf_04_cf_05_api_options_are_read() {
     assert!(api.show_image_direct_url && api.show_multiple_locations && api.delayed_delete);
     assert_eq!((api.limit_param_default, api.api_limit_max), (7, 9));
     assert!(api.has_image_cache && api.max_request_id_length == 10);
-    assert_eq!(api.healthcheck_disable_path.as_deref(), Some(Path::new("/run/off")));
+    assert_eq!(api.healthcheck.probes, [Probe::DisabledBy("/run/off".into())]);
     assert_eq!(settings.glissade.node_id, "http://w1:9292");
 }
 
@@ -147,7 +148,7 @@ fn cf_04_wrong_values_say_where_what_and_how() {
 #[test]
 fn cf_08_listener_names_are_honoured() {
     let settings = accepted("[DEFAULT]\nbind_host = ::1\nbind_port = 1234\nbacklog = 77");
-    assert_eq!(settings.listen, "[::1]:1234".parse().unwrap());
+    assert_eq!(settings.listen.to_string(), "[::1]:1234");
     assert_eq!(settings.backlog, 77);
 }
 
@@ -165,20 +166,38 @@ fn without_identities_only_loopback_is_served() {
         let listen = Some(listen.parse().unwrap());
         configured(&Sources { listen, ..Sources::default() }, &options)
     };
-    assert_eq!(with("127.0.0.1:0").unwrap().listen.port(), 0);
+    assert_eq!(with("127.0.0.1:0").unwrap().listen.to_string(), "127.0.0.1:0");
+    assert_eq!(with("unix:/run/g.sock").unwrap().listen, Listen::Unix("/run/g.sock".into()));
     let error = with("0.0.0.0:9292").unwrap_err().to_string();
     assert!(error.starts_with("--listen 0.0.0.0:9292: "), "{error}");
     assert!(error.contains("administrator"), "{error}");
 }
 
+const KEYSTONE: &str = "[paste_deploy]\nflavor = keystone\n[keystone_authtoken]
+auth_url = http://k:5000\nauth_type = password\nuser_id = 1\npassword = s3cret\n";
+
 #[test]
-fn flavors_that_check_identities_are_refused() {
-    for flavor in ["keystone", "keystone+caching", "trusted-auth"] {
-        let text = format!("[paste_deploy]\nflavor = {flavor}");
-        refused_with(&text, &[flavor, "does not check identities", "loopback"]);
-    }
-    refused_with("[paste_deploy]\nflavor = caching", &["leave flavor empty"]);
-    accepted("[paste_deploy]\nflavor =");
+fn pr_12_with_keystone_any_address_is_served() {
+    let settings = accepted(&format!("{KEYSTONE}[DEFAULT]\nbind_host = 0.0.0.0"));
+    assert!(matches!(settings.identity, Identity::Keystone(_)));
+    assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    refused_with("[paste_deploy]\nflavor = magic", &["1.conf:2", "flavor = magic", "keystone"]);
+}
+
+#[test]
+fn pr_13_a_unix_socket_has_a_mode_and_its_peers_are_trusted() {
+    let text = "[glissade]\nlisten = unix:/run/g.sock\nlisten_mode = 600\n\
+                [paste_deploy]\nflavor = trusted-auth";
+    let settings = accepted(text);
+    assert_eq!(settings.listen, Listen::Unix("/run/g.sock".into()));
+    assert_eq!(settings.glissade.listen_mode, 0o600);
+    assert_eq!(settings.identity, Identity::TrustedHeaders);
+    assert!(settings.glissade.node_id.ends_with(":/run/g.sock"));
+    refused_with(&text.replace("600", "066"), &["listen_mode = 066", "660"]);
+    refused_with(&text.replace("unix:", ""), &["listen = /run/g.sock", "unix:/run"]);
+    let outside = "[glissade]\nlisten = 192.0.2.1:80";
+    refused_with(outside, &["[glissade] listen = 192.0.2.1:80", "administrator"]);
 }
 
 #[test]
@@ -574,7 +593,7 @@ fn logs_go_where_oslo_puts_them() {
 fn load_reads_files_and_says_what_it_ignores() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("glance-api.conf");
-    std::fs::write(&file, format!("{DB}{MULTI}[cors]\nmax_age = 1\n")).unwrap();
+    std::fs::write(&file, format!("{DB}{MULTI}[vault]\nuse_ssl = 1\n")).unwrap();
     let data_dir = Some("/d".into());
     let sources = Sources { config_files: vec![file], data_dir, ..Sources::default() };
     let settings = load(&sources).unwrap();
