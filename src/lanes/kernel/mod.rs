@@ -15,7 +15,7 @@ mod pad;
 mod tier;
 mod words;
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)] // loads, stores, empty assembly, and calls behind a check of the CPU
+#[allow(unsafe_code)] // loads, stores, assembly, and calls behind a check of the CPU
 mod x86;
 
 #[cfg(not(target_arch = "x86_64"))]

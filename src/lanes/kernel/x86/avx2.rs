@@ -79,6 +79,14 @@ mod pair {
         let rest = _mm256_and_si256(gc, _mm256_or_si256(fb, low));
         _mm256_xor_si256(_mm256_and_si256(ea, _mm256_xor_si256(fb, gc)), rest)
     }
+
+    /// Adds a row's low words to the low half, and clears the high one.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn add_row(hd: __m256i, row: &[u64; 4]) -> __m256i {
+        let sum = _mm256_add_epi64(hd, load_row(row));
+        _mm256_blend_epi32::<0b1100_1100>(sum, _mm256_setzero_si256())
+    }
 }
 
 /// Operations on four lanes of 64 bits.

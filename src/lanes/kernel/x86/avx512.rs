@@ -33,6 +33,8 @@ const MAJORITY: i32 = 0b1110_1000;
 /// `g(b, c, d)` is the choice by `d` of `b` or `c`.
 const CHOOSE_BY_LAST: i32 = 0b1110_0100;
 const MD5_I: i32 = 0b0011_1001;
+/// `a ^ !b` where `c` has ones, else `a`.
+const XOR_NOT_IF: i32 = 0b1101_0010;
 
 /// Operations on lanes of 64 bits in vectors `$v`.
 macro_rules! lanes_of_64 {
@@ -302,7 +304,7 @@ mod pair {
 
     pub(super) use super::super::pair::ops::*;
     pub(super) use super::four::expand;
-    use super::{CHOOSE, MAJORITY, XOR};
+    use super::{CHOOSE, XOR, XOR_NOT_IF};
 
     /// Both sums of a round: of `e` in the low, of `a` in the high half.
     #[inline]
@@ -312,11 +314,20 @@ mod pair {
         _mm256_ternarylogic_epi64::<XOR>(rotated(14, 28), rotated(18, 34), rotated(41, 39))
     }
 
-    /// Choice of `e` in the low, majority of `a` in the high half.
+    /// Choice of `e` in the low, majority of `a` in the high half: the majority is `b` where `a`
+    /// equals it, else `c`, so it is a choice too.
     #[inline]
     #[target_feature(enable = "avx512f,avx512vl")]
     pub(super) fn choose_majority(ea: __m256i, fb: __m256i, gc: __m256i) -> __m256i {
-        let chosen = _mm256_ternarylogic_epi64::<CHOOSE>(ea, fb, gc);
-        low_of(chosen, _mm256_ternarylogic_epi64::<MAJORITY>(ea, fb, gc))
+        let high = _mm256_set_epi64x(-1, 0, -1, 0);
+        let by = _mm256_ternarylogic_epi64::<XOR_NOT_IF>(ea, fb, high);
+        _mm256_ternarylogic_epi64::<CHOOSE>(by, fb, gc)
+    }
+
+    /// Adds a row's low words to the low half, and clears the high one.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    pub(super) fn add_row(hd: __m256i, row: &[u64; 4]) -> __m256i {
+        _mm256_maskz_add_epi64(0b0101, hd, load_row(row))
     }
 }

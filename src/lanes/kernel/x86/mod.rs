@@ -10,7 +10,7 @@
 //!
 //! A shape takes its operations from a module of small functions, `ops`. All of them carry
 //! `#[target_feature]`, so calling them from a kernel with the same features is safe, and what is
-//! left of `unsafe` are loads, stores and empty assembly.
+//! left of `unsafe` are loads, stores, MD5's scalar step and empty assembly.
 //!
 //! Empty assembly keeps two habits of the compiler away, each measured: adding round constants
 //! last, on the critical path (`pin`, a tenth), and undoing the interleaving of the two hashes

@@ -2,8 +2,11 @@
 //!
 //! SHA-512's state stands in four vectors, `(e, a) (f, b) (g, c) (h, d)`, low half first, one
 //! 128-bit part to a stream. Both sums of a round are then one sequence of instructions, and so
-//! are the choice and the majority. MD5's 128 steps over the same block stand between the 80
-//! rounds, on the scalar registers.
+//! are the choice and the majority; the round's two additions are one to `(d, t1)`. MD5's 128
+//! steps over the same block stand between the 80 rounds, on the scalar registers.
+//!
+//! For one stream MD5's chain is the limit, and every vector instruction less lets it come nearer:
+//! on processors of Intel both share their ports.
 //!
 //! The message schedule of four blocks (four of one stream, or two of each) is made in the lanes
 //! of one vector, while the four blocks before are hashed.
@@ -21,15 +24,9 @@ macro_rules! pair_round {
         let [ea, fb, gc, hd] = [0, 1, 2, 3].map(|at| (40 + at - $t) % 4);
         let h = $ops::add_row($v[hd], window($kw, 4 * $t));
         let chosen = $ops::choose_majority($v[ea], $v[fb], $v[gc]);
-        let sums = $ops::sums::<$n>($v[ea]);
-        let both = $ops::add(sums, chosen);
-        // Measured: one stream waits for the first sum, two rather save the instruction.
-        let first = if $n == 1 {
-            $ops::add(sums, $ops::pin($ops::add(chosen, h)))
-        } else {
-            $ops::add(both, h)
-        };
-        $v[hd] = $ops::add($ops::dup_low(first), $ops::highs($v[hd], both));
+        // The low half is t1, the high half t2: the second sum and the majority.
+        let sum = $ops::add($ops::sums::<$n>($v[ea]), $ops::pin($ops::add(chosen, h)));
+        $v[hd] = $ops::add(sum, $ops::high_and_low($v[hd], sum));
     }};
 }
 
@@ -147,7 +144,7 @@ macro_rules! pair_kernel {
 }
 
 /// The operations of the shape that are AVX2's on either tier. What `pair_kernel` needs besides
-/// are `sums`, `choose_majority` and `expand`.
+/// are `sums`, `choose_majority`, `add_row` and `expand`.
 pub(super) mod ops {
     use std::arch::asm;
     use std::arch::x86_64::*;
@@ -162,34 +159,19 @@ pub(super) mod ops {
         _mm256_add_epi64(a, b)
     }
 
-    /// Adds a row's two low words (the high ones are never looked at).
+    /// The high half of one, then the low half of another.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(in super::super) fn add_row(a: __m256i, row: &[u64; 4]) -> __m256i {
+    pub(in super::super) fn high_and_low(high: __m256i, low: __m256i) -> __m256i {
+        _mm256_alignr_epi8::<8>(low, high)
+    }
+
+    /// Four words of schedule plus constant.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(in super::super) fn load_row(row: &[u64; 4]) -> __m256i {
         // SAFETY: loadu reads 32 bytes of any alignment; `row` has them.
-        let row = unsafe { _mm256_loadu_si256(row.as_ptr().cast()) };
-        _mm256_add_epi64(a, row)
-    }
-
-    /// The low half of one and the high half of another.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(in super::super) fn low_of(low: __m256i, high: __m256i) -> __m256i {
-        _mm256_blend_epi32::<0b1100_1100>(low, high)
-    }
-
-    /// The high halves of two.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(in super::super) fn highs(low: __m256i, high: __m256i) -> __m256i {
-        _mm256_unpackhi_epi64(low, high)
-    }
-
-    /// The low half twice.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(in super::super) fn dup_low(a: __m256i) -> __m256i {
-        _mm256_unpacklo_epi64(a, a)
+        unsafe { _mm256_loadu_si256(row.as_ptr().cast()) }
     }
 
     /// Makes a value opaque to the compiler.
