@@ -42,6 +42,10 @@ pub const ALLOCATE_AHEAD_BYTES: u64 = 256 * MIB as u64;
 pub const RBD_GROW_BYTES: (u64, u64) = (8 * MIB as u64, 8192 * MIB as u64);
 /// Reads of one download from Ceph in flight, a slot each.
 pub const RBD_READS_IN_FLIGHT_MAX: usize = 8;
+/// Slots that a reading which is poured into stores may hold beyond an upload's: what is read ahead
+/// of the one being filled. An upload into several stores needs no more than into the widest of
+/// them, because all of them hold the same last chunks.
+pub const SLOTS_READ_AHEAD_MAX: usize = RBD_READS_IN_FLIGHT_MAX - 1;
 /// Slots one download may hold: what is read ahead and what is being sent.
 pub const SLOTS_PER_DOWNLOAD_MAX: usize = RBD_READS_IN_FLIGHT_MAX + 1;
 /// All slots of downloads that are read piece by piece. They are apart from the uploads', so that
@@ -154,5 +158,7 @@ pub const LANE_SLICE_BYTES: usize = 16 * KIB;
 const _: () = assert!(SLOT_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
 const _: () = assert!(SLOTS_PER_UPLOAD_MAX * SLOT_BYTES <= 8 * MIB);
 const _: () = assert!(SLOTS_PER_RBD_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);
+const _: () =
+    assert!((SLOTS_PER_RBD_UPLOAD_MAX + SLOTS_READ_AHEAD_MAX) * SLOT_BYTES <= 40 * MIB);
 const _: () = assert!(SLOT_BYTES.is_multiple_of(LANE_SLICE_BYTES));
 const _: () = assert!(SLOTS_WARM * SLOT_BYTES <= SLOT_ARENA_BYTES);

@@ -87,10 +87,7 @@ pub(super) async fn serve(
 /// What is left of a body of which only `prefix` has been read.
 fn rest_of(framing: Framing, prefix: &Bytes) -> Rest {
     match framing {
-        Framing::Length(len) => {
-            let read = prefix.len().min(usize::try_from(len).unwrap_or(usize::MAX));
-            Rest { unread: Some(len - read as u64), leftover: prefix.slice(read..) }
-        }
+        Framing::Length(len) => Rest::after_prefix(len, prefix),
         Framing::Chunked => Rest::unread(),
     }
 }
@@ -259,6 +256,7 @@ fn result_of(error: &UploadError) -> UploadResult {
         UploadError::ClientGone { .. } => UploadResult::ClientGone,
         UploadError::TooSlow { .. } => UploadResult::TooSlow,
         UploadError::Meta(MetaError::Database(_))
+        | UploadError::Source(_)
         | UploadError::LanesGone(_)
         | UploadError::EngineGone
         | UploadError::Handover(_) => UploadResult::Failed,

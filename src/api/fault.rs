@@ -354,6 +354,7 @@ impl From<UploadError> for Fault {
                 ),
             ),
             UploadError::Store(error) => error.into(),
+            UploadError::Source(_) => unavailable(&error, "The data's source"),
             UploadError::Meta(error) => error.into(),
             UploadError::LanesGone(_) | UploadError::EngineGone | UploadError::Handover(_) => {
                 unavailable(&error, "The data plane")

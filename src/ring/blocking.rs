@@ -28,6 +28,17 @@ pub(super) fn recv(
     (received.map_err(io::Error::from), slot)
 }
 
+pub(super) fn read(
+    file: &Arc<OwnedFd>,
+    mut slot: Slot,
+    at: usize,
+    len: usize,
+    offset: u64,
+) -> (io::Result<usize>, Slot) {
+    let read = rustix::io::pread(file, &mut slot.as_mut_slice()[at..at + len], offset);
+    (read.map_err(io::Error::from), slot)
+}
+
 pub(super) fn write_all(file: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::pwrite(&file, bytes, offset) {

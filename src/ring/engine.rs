@@ -280,6 +280,7 @@ fn probe() -> Result<(), String> {
     ring.submitter().register_probe(&mut probe).map_err(|error| explain(&error))?;
     let needed = [
         ("recv", opcode::Recv::CODE),
+        ("read", opcode::Read::CODE),
         ("write", opcode::Write::CODE),
         ("write_fixed", opcode::WriteFixed::CODE),
         ("fallocate", opcode::Fallocate::CODE),

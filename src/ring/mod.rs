@@ -1,8 +1,8 @@
 //! Fence 1: the only code that knows io_uring, and its blocking twin.
 //!
 //! Everything that touches body bytes runs as a job on an engine ([`Engines::run`]). Inside a job
-//! the operations of this module ([`recv`], [`write_at`], [`allocate`], [`offload`]) go to the
-//! ring of the thread they run on, or, on a thread without a ring, to the plain system call. A
+//! the operations of this module ([`recv`], [`read_at`], [`write_at`], [`allocate`], [`offload`]) go
+//! to the ring of the thread they run on, or, on a thread without a ring, to the plain system call. A
 //! story is written once and runs on both; the blocking form is the fallback and the oracle.
 //!
 //! **Ownership.** Memory and descriptors in flight are owned by the operation, never by the future
@@ -78,6 +78,33 @@ pub async fn recv(
             received => return (received, back),
         }
     }
+}
+
+/// Reads a file into `slot[..len]` from `offset` bytes on and gives the slot back with the number
+/// of bytes, fewer than `len` only at the end of the file.
+pub async fn read_at(
+    file: &Arc<OwnedFd>,
+    mut slot: Slot,
+    len: usize,
+    offset: u64,
+) -> (io::Result<usize>, Slot) {
+    let mut done = 0;
+    while done < len {
+        let from = offset + done as u64;
+        let (read, back) = if engine::has_ring() {
+            op::read(file, slot, done, len - done, from).await
+        } else {
+            blocking::read(file, slot, done, len - done, from)
+        };
+        slot = back;
+        match read {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (Err(error), slot),
+        }
+    }
+    (Ok(done), slot)
 }
 
 /// A write under way. Dropping it lets the write go on; its chunk and file stay owned by it.

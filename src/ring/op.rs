@@ -57,6 +57,23 @@ pub(super) async fn recv(
     (received, slot)
 }
 
+pub(super) async fn read(
+    file: &Arc<OwnedFd>,
+    mut slot: Slot,
+    at: usize,
+    len: usize,
+    offset: u64,
+) -> (io::Result<usize>, Slot) {
+    // Slicing checks that the range lies inside the slot.
+    let into = slot.as_mut_slice()[at..at + len].as_mut_ptr();
+    let entry =
+        opcode::Read::new(types::Fd(file.as_raw_fd()), into, length(len)).offset(offset).build();
+    // The entry names memory of `slot` and the descriptor of `file`; both go to the driver with
+    // it and come back with the completion.
+    let (read, (_, slot)) = submit((Arc::clone(file), slot), entry).await;
+    (read, slot)
+}
+
 pub(super) async fn write_all(
     file: Arc<OwnedFd>,
     chunk: Frozen,

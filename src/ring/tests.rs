@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{EngineKind, Engines, Span, Wait, allocate, offload, recv, write_at};
+use super::{EngineKind, Engines, Span, Wait, allocate, offload, read_at, recv, write_at};
 use crate::buffer::Arena;
 use crate::config::IoUring;
 use crate::limits::{KIB, MIB, SLOT_BYTES};
@@ -17,6 +17,7 @@ use crate::limits::{KIB, MIB, SLOT_BYTES};
 #[derive(Clone, Debug)]
 enum Step {
     Write { offset: u64, len: usize, fill: u8, span: Span },
+    Read { offset: u64, len: usize },
     Allocate { offset: u64, len: u64 },
     Truncate { len: u64 },
 }
@@ -26,21 +27,28 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..3 * MIB as u64, 0..64 * KIB, any::<u8>(), span)
             .prop_map(|(offset, len, fill, span)| Step::Write { offset, len, fill, span }),
+        2 => (0..4 * MIB as u64, 0..=SLOT_BYTES)
+            .prop_map(|(offset, len)| Step::Read { offset, len }),
         1 => (0..3 * MIB as u64, 1..MIB as u64)
             .prop_map(|(offset, len)| Step::Allocate { offset, len }),
         1 => (0..4 * MIB as u64).prop_map(|len| Step::Truncate { len }),
     ]
 }
 
-/// Runs a history, two writes in flight where nothing orders them, and answers the file's bytes.
+/// Runs a history and answers what was read on the way and the file's bytes at the end.
 async fn play(engines: &Engines, arena: &Arena, steps: Vec<Step>) -> Vec<u8> {
     let file = tempfile::tempfile().unwrap();
     let kept = file.try_clone().unwrap();
     let share = arena.share(4);
     let job = move || async move {
         let file = Arc::new(OwnedFd::from(file));
+        let mut seen = Vec::new();
         for step in steps {
             match step {
+                Step::Read { offset, len } => {
+                    let (read, mut slot) = read_at(&file, share.take().await, len, offset).await;
+                    seen.extend_from_slice(&slot.as_mut_slice()[..read.unwrap()]);
+                }
                 Step::Write { offset, len, fill, span } => {
                     let mut slot = share.take().await;
                     slot.as_mut_slice()[..len].fill(fill);
@@ -53,11 +61,11 @@ async fn play(engines: &Engines, arena: &Arena, steps: Vec<Step>) -> Vec<u8> {
                 }
             }
         }
+        seen
     };
-    engines.run(job).await.unwrap();
+    let mut bytes = engines.run(job).await.unwrap();
     let mut kept = kept;
     std::io::Seek::rewind(&mut kept).unwrap();
-    let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut kept, &mut bytes).unwrap();
     bytes
 }

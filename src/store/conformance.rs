@@ -1,14 +1,21 @@
 //! The store contract as tests, for every store and every engine.
 //!
-//! A new store calls [`run_all`] from its own tests.
+//! A new store, and a new wrapper of stores, calls [`run_all`] from its own tests.
+
+mod crowd;
+mod drops;
+mod shortcuts;
 
 use std::io::Read;
+use std::time::Duration;
 
 use super::{Draft, Reader, SizeHint, Source, Store, StoreErrorKind};
 use crate::buffer::{Arena, Share};
 use crate::image::{ImageId, Location};
 use crate::limits::{KIB, MIB, SLOT_BYTES};
 use crate::ring::Engines;
+
+pub(crate) use drops::first_polls;
 
 /// A store under test with what moves its bytes.
 pub(crate) struct Bench<'a> {
@@ -28,18 +35,32 @@ pub(crate) async fn run_all(bench: Bench<'_>) {
     bench.an_orphan_is_discarded().await;
     bench.an_odd_chunk_in_the_middle_is_kept_in_order().await;
     bench.a_part_is_read_from_anywhere().await;
-    assert_eq!(bench.arena.figures().in_use, 0, "a chunk was kept");
+    bench.a_location_tells_its_size_and_is_plain().await;
+    bench.locations_of_no_known_form_are_refused().await;
+    bench.a_hundred_drafts_do_not_meet().await;
+    bench.of_racing_drafts_one_is_sealed_whole().await;
+    bench.what_is_dropped_at_any_await_leaves_nothing().await;
+    bench.a_staged_file_is_adopted_or_has_to_move().await;
+    bench.an_object_is_cloned_or_has_to_move().await;
+    bench.no_chunk_is_kept().await;
 }
+
+/// How often something that comes by itself is looked for, and the pause between.
+const LOOKS: usize = 1000;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes without a pattern that a misplaced chunk could hide behind; never a chunk of zeros.
 pub(crate) fn bytes(len: usize) -> Vec<u8> {
     let mut state = len as u64 | 1;
-    (0..len)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
-            state.to_be_bytes()[0]
-        })
-        .collect()
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_be_bytes());
+    }
+    bytes.truncate(len);
+    bytes
 }
 
 async fn write(draft: &mut dyn Draft, share: &Share, data: &[u8], piece: usize) {
@@ -63,6 +84,17 @@ impl Bench<'_> {
             draft.seal().await.unwrap()
         };
         self.engines.run(job).await.unwrap()
+    }
+
+    /// A dropped write holds its chunk until the kernel or the cluster has done with it.
+    async fn no_chunk_is_kept(&self) {
+        for _ in 0..LOOKS {
+            if self.arena.figures().in_use == 0 {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("{} chunks are kept", self.arena.figures().in_use);
     }
 
     async fn read(&self, location: &Location) -> Vec<u8> {
@@ -91,14 +123,43 @@ impl Bench<'_> {
         let (id, data) = (ImageId::random(), bytes(3 * MIB + 5));
         let location = self.put(&id, data.clone(), SizeHint::Unknown, SLOT_BYTES).await;
         let len = data.len() as u64;
-        for part in [0..1, 4095..4097, MIB as u64 - 1..2 * MIB as u64 + 1, len - 1..len, 7..7] {
+        let middle = MIB as u64 - 1..2 * MIB as u64 + 1;
+        for part in [0..1, 4095..4097, middle, len - 1..len, len - 1..len + 9, 7..7, len..len + 1] {
             if let Source::Stream(mut reader) = self.store.open(&location).await.unwrap() {
                 reader.select(part.clone());
-                let [from, to] = [part.start, part.end].map(|at| usize::try_from(at).unwrap());
+                let [from, to] = [part.start, part.end.min(len)];
+                let [from, to] = [from, to].map(|at| usize::try_from(at).unwrap());
                 assert!(self.pieces(&mut *reader).await == data[from..to], "{part:?}");
             }
         }
         self.store.delete(&location).await.unwrap();
+    }
+
+    /// `GS-05`, and what `import` and `locations` need to know without reading.
+    async fn a_location_tells_its_size_and_is_plain(&self) {
+        for len in [0, 1, MIB + 5] {
+            let id = ImageId::random();
+            let location = self.put(&id, bytes(len), SizeHint::Unknown, SLOT_BYTES).await;
+            assert_eq!(self.store.size(&location).await.unwrap(), len as u64);
+            assert!(location.has_plain_metadata(), "{location:?}");
+            assert!(location.store_id().is_none_or(|named| named == self.store.id()));
+            self.store.may_delete(&location).await.unwrap();
+            self.store.delete(&location).await.unwrap();
+            let missing = self.store.size(&location).await.unwrap_err();
+            assert_eq!(missing.kind(), StoreErrorKind::NotFound);
+        }
+    }
+
+    async fn locations_of_no_known_form_are_refused(&self) {
+        let scheme = self.store.scheme();
+        let odd = ["", "nowhere", "other://x/y", &format!("{scheme}:/x"), &format!("{scheme}://")];
+        for url in odd {
+            let location = Location::new(url.to_owned(), None);
+            let bad = StoreErrorKind::BadLocation;
+            assert_eq!(self.store.open(&location).await.unwrap_err().kind(), bad, "{url}");
+            assert_eq!(self.store.size(&location).await.unwrap_err().kind(), bad, "{url}");
+            assert_eq!(self.store.delete(&location).await.unwrap_err().kind(), bad, "{url}");
+        }
     }
 
     async fn what_is_sealed_is_what_is_read(&self) {

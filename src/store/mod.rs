@@ -13,6 +13,10 @@ mod registry;
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod faulty;
+#[cfg(test)]
+pub(crate) mod memory;
 
 use std::fmt;
 use std::fs::File;
@@ -92,7 +96,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     }
 
     /// Makes an object of another object in the same place: the same file system, the same
-    /// cluster. The two are independent afterwards. Fails as [`Store::adopt`] does.
+    /// cluster. The two are independent afterwards. Fails as [`Store::adopt`] does. On an `Arc` call
+    /// it as `Store::clone_from(&*store, ..)`, or the `Arc`'s own is meant.
     async fn clone_from(&self, _id: &ImageId, _from: &Location) -> Result<Placed, StoreError> {
         Ok(Placed::BytesMustMove)
     }

@@ -261,3 +261,93 @@ fn open_file(
         ))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::store::SizeHint;
+    use crate::store::memory::MemoryStore;
+    use crate::{config, image::ImageId};
+
+    fn registry(stores: &[(&MemoryStore, i64)]) -> Registry {
+        let entry = |(store, weight): &(&MemoryStore, i64)| Entry {
+            store: Arc::new((*store).clone()),
+            description: None,
+            weight: *weight,
+        };
+        Registry::from_entries(stores.iter().map(entry).collect(), "one", true)
+    }
+
+    async fn put(store: &MemoryStore) -> Location {
+        let draft = store.begin(&ImageId::random(), SizeHint::Unknown).await.unwrap();
+        draft.seal().await.unwrap()
+    }
+
+    /// A memory store reads its own locations only; `NotFound` is what sends the search on.
+    #[tokio::test]
+    async fn gs_04_without_an_id_every_store_of_the_scheme_is_tried() {
+        let [one, two] = ["shared", "shared"].map(MemoryStore::new);
+        let registry = registry(&[(&one, 0), (&two, 0)]);
+        let mut location = put(&two).await;
+        location.metadata.clear();
+        assert_eq!(registry.candidates(&location).count(), 2);
+        assert_eq!(registry.size(&location).await.unwrap(), 0);
+        assert_eq!(registry.open_at(&location).await.unwrap().size(), 0);
+        registry.may_delete(&location).await.unwrap();
+        registry.delete(&location).await.unwrap();
+        assert_eq!(two.holds(), (0, 0));
+        assert_eq!(registry.size(&location).await.unwrap_err().kind(), StoreErrorKind::NotFound);
+        registry.delete(&location).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn gs_04_a_named_store_alone_is_asked() {
+        let [one, two] = ["one", "two"].map(MemoryStore::new);
+        let registry = registry(&[(&one, 0), (&two, 0)]);
+        let location = put(&two).await;
+        let asked: Vec<&str> = registry.candidates(&location).map(|store| store.id()).collect();
+        assert_eq!(asked, ["two"]);
+        let nowhere = Location::new("s3+https://key/bucket/object".into(), None);
+        assert_eq!(registry.size(&nowhere).await.unwrap_err().kind(), StoreErrorKind::NoStore);
+        assert_eq!(registry.delete(&nowhere).await.unwrap_err().kind(), StoreErrorKind::NoStore);
+    }
+
+    #[tokio::test]
+    async fn gs_08_weight_orders_and_equal_weights_keep_their_order() {
+        let [one, two, three] = ["one", "two", "three"].map(MemoryStore::new);
+        let registry = registry(&[(&one, 1), (&two, 5), (&three, 1)]);
+        let locations = [put(&three).await, put(&one).await, put(&two).await];
+        let sorted = registry.by_weight(&locations).into_iter();
+        let ids: Vec<_> = sorted.filter_map(Location::store_id).collect();
+        assert_eq!(ids, ["two", "three", "one"]);
+    }
+
+    #[test]
+    fn schemes_are_known_in_all_their_forms() {
+        for (url, scheme) in [
+            ("filesystem:///x", Some("file")),
+            ("https://host/x", Some("http")),
+            ("s3+https://k:s@host/b/o", Some("s3")),
+            ("rbd://x", Some("rbd")),
+            ("nowhere", None),
+        ] {
+            assert_eq!(scheme_of(url), scheme, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn d_24_the_service_reaches_the_staging_store_and_nobody_else_does() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let data_dir = Some(dir.path().into());
+        let settings = config::load(&config::Sources { data_dir, ..Default::default() }).unwrap();
+        let registry = Registry::open(&settings).unwrap();
+        let staging = registry.staging().unwrap();
+        assert!(staging.add_disabled().is_none() && registry.tasks().is_none());
+        assert!(registry.get(staging.id()).is_none());
+        let draft = staging.begin(&ImageId::random(), SizeHint::Unknown).await.unwrap();
+        let staged = draft.seal().await.unwrap();
+        assert!(staged.url.contains("/staging/"), "{}", staged.url);
+    }
+}

@@ -41,7 +41,7 @@ impl Claim {
         // the janitor restores a claim that may or may not have been made. The token is this
         // upload's own, so that can't undo somebody else's.
         let token = claim_token(node_id);
-        let chore = Chore { id: id.clone(), token: token.clone(), sealed: None };
+        let chore = Chore { id: id.clone(), token: token.clone(), sealed: Vec::new() };
         let claim = Self { chore: Some(chore), token, janitor: janitor.clone() };
         match repo.claim(id, &claim.token).await {
             Ok(()) => Ok(claim),
@@ -71,9 +71,9 @@ impl Claim {
     }
 
     /// The draft has become an object, which must go with the claim.
-    pub(super) fn note_sealed(&mut self, store: Arc<dyn Store>, location: Location) {
+    pub(super) fn note_sealed(&mut self, store: &Arc<dyn Store>, location: Location) {
         if let Some(chore) = &mut self.chore {
-            chore.sealed = Some((store, location));
+            chore.sealed.push((Arc::clone(store), location));
         }
     }
 

@@ -77,9 +77,12 @@ pub enum UploadError {
     /// The image was deleted while its data came.
     #[error("image {0} was deleted during the upload")]
     DeletedMeanwhile(ImageId),
-    /// The store failed.
+    /// The store that is written to failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store that the data is read from failed.
+    #[error("the data can't be read: {0}")]
+    Source(#[source] StoreError),
     /// The records failed.
     #[error(transparent)]
     Meta(#[from] MetaError),
@@ -109,6 +112,7 @@ impl From<SourceError> for UploadError {
         match error {
             SourceError::Gone { received } => Self::ClientGone { received },
             SourceError::BadFraming(what) => Self::BadFraming(what),
+            SourceError::Store(error) => Self::Source(error),
         }
     }
 }

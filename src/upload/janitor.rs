@@ -24,8 +24,8 @@ pub(super) struct Chore {
     pub(super) id: ImageId,
     /// The claim's token.
     pub(super) token: String,
-    /// The object, if the draft was sealed.
-    pub(super) sealed: Option<(Arc<dyn Store>, Location)>,
+    /// The objects, of drafts that were sealed.
+    pub(super) sealed: Vec<(Arc<dyn Store>, Location)>,
 }
 
 /// What is known of a chore's commit.
@@ -155,16 +155,16 @@ enum ChoreError {
 
 impl Chore {
     async fn attempt(&self, repo: &dyn Repo, ending: Ending) -> Result<(), ChoreError> {
-        match (&self.sealed, ending) {
-            (None, _) => repo.restore(&self.id, &self.token).await?,
-            (Some((store, location)), Ending::Undone) => {
-                // The object first: while the image is `saving`, no retry can meet it.
+        if ending == Ending::Undone {
+            // The objects first: while the image is `saving`, no retry can meet them.
+            for (store, location) in &self.sealed {
                 remove(&**store, location).await?;
-                repo.restore(&self.id, &self.token).await?;
             }
-            (Some((store, location)), Ending::Unknown) => {
-                // The record first: once restored, a commit that is still under way must fail.
-                repo.restore(&self.id, &self.token).await?;
+        }
+        // Once it is restored, a commit that is still under way must fail.
+        repo.restore(&self.id, &self.token).await?;
+        if ending == Ending::Unknown {
+            for (store, location) in &self.sealed {
                 if !self.is_committed(repo, location).await? {
                     remove(&**store, location).await?;
                 }

@@ -3,7 +3,7 @@
 //! ```text
 //! claim --> begin --> pour ------------> verify --> seal --> commit --> release
 //!   |         |        | source -> lanes    |         |         |
-//!   |         |        | source -> draft    |         |         |
+//!   |         |        | source -> drafts   |         |         |
 //!   +---------+--------+--------- any failure, cut or drop -----+--> draft gone, image queued
 //! ```
 //!
@@ -15,10 +15,12 @@
 mod active;
 mod claim;
 mod error;
+mod fanout;
 mod janitor;
 mod pour;
 mod progress;
 pub mod source;
+mod transfer;
 
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -37,13 +39,15 @@ use crate::store::{Draft, Registry, SizeHint, Store};
 
 use active::{ActiveUploads, Cancel};
 use claim::Claim;
-use pour::{Poured, Pouring};
 use progress::{Progress, Verdict};
 use source::SocketBody;
+use transfer::{Sealed, Transfer, Transferred};
 
 pub use error::UploadError;
+pub use fanout::{Ending, Outcome, Target};
 pub use janitor::{Janitor, JanitorHandle, sweep};
-pub use source::{Framing, Rest};
+pub use pour::{Arrived, Poured, Pouring};
+pub use source::{ByteSource, Framing, Rest, SourceError, StoreSource};
 
 /// Everything an upload needs; one for the process.
 #[derive(Debug)]
@@ -182,47 +186,59 @@ impl Uploads {
         };
         let image = prepared.image.clone();
         let cancel = self.active.enter(&image.id, stream);
-        let (pouring, progress) = self.pouring(prepared, socket, framing, prefix);
-        let job = self.engines.run(move || pouring.run());
-        let (poured, verdict) = progress::watch(job, &progress, stream).await;
-        self.conclude(poured, verdict, &cancel, &image).await
+        let (transfer, progress) = self.transfer(prepared, socket, framing, prefix);
+        let job = self.engines.run(move || transfer.run());
+        let (transferred, verdict) = progress::watch(job, &progress, stream).await;
+        self.conclude(transferred, verdict, &cancel, &image).await
     }
 
     /// Everything that a transfer takes to its engine, and how its pace is watched.
-    fn pouring(
+    fn transfer(
         &self,
         prepared: Prepared,
         socket: Arc<OwnedFd>,
         framing: Framing,
         prefix: bytes::Bytes,
-    ) -> (Pouring, Arc<Progress>) {
-        let slots = self.limits.slots_max.unwrap_or(prepared.store.slots_wanted());
+    ) -> (Transfer, Arc<Progress>) {
         let Limits { rate_bytes_per_sec_min, stall_grace, .. } = self.limits;
         let (progress, meter) = Progress::new(rate_bytes_per_sec_min, stall_grace);
-        let pouring = Pouring {
-            source: SocketBody::new(socket, framing, prefix, meter),
-            draft: prepared.draft,
-            store: prepared.store,
+        let source = SocketBody::new(socket, framing, prefix, meter, self.metrics.clone());
+        let Prepared { claim, draft, store, hint, expected, .. } = prepared;
+        let pouring = self.pouring(source, vec![Target { store, draft }], hint, expected);
+        (Transfer { pouring, claim }, progress)
+    }
+
+    /// One reading of an image's bytes into any number of stores, under this server's bounds: run
+    /// it on an engine.
+    pub fn pouring<S: ByteSource>(
+        &self,
+        source: S,
+        targets: Vec<Target>,
+        hint: SizeHint,
+        expected: Expected,
+    ) -> Pouring<S> {
+        let wanted = fanout::slots_wanted(&targets) + source.slots_ahead();
+        Pouring {
+            source,
+            targets,
             hashing: self.lanes.open(self.limits.algo),
-            share: self.arena.share(slots),
+            share: self.arena.share(self.limits.slots_max.unwrap_or(wanted)),
             size_cap_bytes: self.limits.size_cap_bytes,
-            hint: prepared.hint,
-            expected: prepared.expected,
-            claim: prepared.claim,
+            hint,
+            expected,
             metrics: self.metrics.clone(),
-        };
-        (pouring, progress)
+        }
     }
 
     /// Turns what the engine answers into the upload's outcome.
     async fn conclude(
         &self,
-        poured: Option<Poured>,
+        transferred: Option<Transferred>,
         verdict: Verdict,
         cancel: &Cancel,
         image: &Image,
     ) -> Finished {
-        let Some(Poured { outcome, claim, rest }) = poured else {
+        let Some(Transferred { outcome, claim, rest }) = transferred else {
             return Finished { outcome: Err(UploadError::EngineGone), rest: Rest::unread() };
         };
         let outcome = match outcome {
@@ -249,11 +265,11 @@ impl Uploads {
     async fn commit(
         &self,
         claim: Claim,
-        sealed: pour::Sealed,
+        sealed: Sealed,
         image: &Image,
     ) -> Result<Image, UploadError> {
         let virtual_size = virtual_size(image, sealed.size);
-        let pour::Sealed { location, size, digests } = sealed;
+        let Sealed { location, size, digests } = sealed;
         let commit = Commit { location, size, virtual_size, digests };
         match self.repo.commit(&image.id, claim.token(), &commit).await {
             Ok(image) => {

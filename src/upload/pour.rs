@@ -1,4 +1,9 @@
-//! What happens to body bytes, on an engine thread: receive, hash, write; then verify and seal.
+//! What happens to an image's bytes, on an engine thread: read once, hashed once, written to every
+//! draft; then verified and sealed.
+//!
+//! An upload pours its body into one store, an import pours staged data into many. What is sealed
+//! here has no record yet. Whoever pours is told of each object at the moment it is sealed, and
+//! must from then on have it recorded or removed, also when its own future is dropped.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,86 +13,84 @@ use crate::image::{Digests, Expected, Location};
 use crate::lanes::Stream;
 use crate::observe::Metrics;
 use crate::observe::metrics::Stage;
-use crate::store::{Draft, SizeHint, Store};
+use crate::store::{SizeHint, Store};
 
-use super::claim::Claim;
 use super::error::UploadError;
-use super::source::{Rest, SocketBody};
+use super::fanout::{FanOut, Outcome, Target};
+use super::source::ByteSource;
 
-/// Everything that one transfer owns. It is moved to the engine whole, so that whatever happens to
-/// the request, the transfer can clean up after itself.
-pub(super) struct Pouring {
-    pub(super) source: SocketBody,
-    pub(super) draft: Box<dyn Draft>,
-    pub(super) store: Arc<dyn Store>,
+/// Everything that one reading owns. It is moved to the engine whole, so that whatever happens to
+/// who asked for it, it can clean up after itself.
+#[derive(Debug)]
+pub struct Pouring<S> {
+    pub(super) source: S,
+    pub(super) targets: Vec<Target>,
     pub(super) hashing: Stream,
     pub(super) share: Share,
     pub(super) size_cap_bytes: u64,
     pub(super) hint: SizeHint,
     pub(super) expected: Expected,
-    pub(super) claim: Claim,
     pub(super) metrics: Metrics,
 }
 
-/// How it ended. The claim comes back in any case.
+/// How it ended.
 #[derive(Debug)]
-pub(super) struct Poured {
-    pub(super) outcome: Result<Sealed, UploadError>,
-    pub(super) claim: Claim,
-    pub(super) rest: Rest,
+pub struct Poured<S> {
+    /// The source, as far as it was read.
+    pub source: S,
+    /// What has arrived, verified; else why nothing has. Then every draft is discarded.
+    pub arrived: Result<Arrived, UploadError>,
+    /// What became of each store's copy, in the order of the targets. Where something has arrived
+    /// they may all have failed nevertheless.
+    pub stores: Vec<Outcome>,
 }
 
-/// An object in a store, verified, without a record yet.
-#[derive(Debug)]
-pub(super) struct Sealed {
-    pub(super) location: Location,
-    pub(super) size: u64,
-    pub(super) digests: Digests,
+/// The whole of an image's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// How many.
+    pub size: u64,
+    /// Their digests.
+    pub digests: Digests,
 }
 
-impl Pouring {
-    pub(super) async fn run(mut self) -> Poured {
-        let poured = self.pour().await;
-        let rest = self.source.rest();
-        let Self { draft, store, hashing, expected, mut claim, metrics, .. } = self;
-        let ended = async {
+impl<S: ByteSource> Pouring<S> {
+    /// Pours. `note` is told of each object at the moment it is sealed, before anything else is
+    /// waited for.
+    ///
+    /// Dropping the future discards what is not sealed.
+    pub async fn run(mut self, note: impl FnMut(&Arc<dyn Store>, &Location)) -> Poured<S> {
+        let mut drafts = FanOut::new(std::mem::take(&mut self.targets));
+        let poured = self.pour(&mut drafts).await;
+        let Self { source, hashing, expected, metrics, .. } = self;
+        let verifying = async {
             let size = poured?;
-            let verifying = Instant::now();
+            let began = Instant::now();
             let digests = hashing.finish().await?;
             expected.verify(size, &digests)?;
-            metrics.stage(Stage::Verify, verifying.elapsed());
-            Ok((size, digests))
+            metrics.stage(Stage::Verify, began.elapsed());
+            Ok(Arrived { size, digests })
         };
-        let outcome = match ended.await {
-            Ok((size, digests)) => {
-                let sealing = Instant::now();
-                let sealed = draft.seal().await;
-                metrics.stage(Stage::Seal, sealing.elapsed());
-                sealed.map_err(UploadError::from).map(|location| {
-                    claim.note_sealed(store, location.clone());
-                    Sealed { location, size, digests }
-                })
-            }
-            Err(error) => {
-                draft.discard().await;
-                Err(error)
-            }
-        };
-        Poured { outcome, claim, rest }
+        let arrived = drafts.meanwhile(verifying).await;
+        if arrived.is_ok() {
+            let began = Instant::now();
+            drafts.seal(note).await;
+            metrics.stage(Stage::Seal, began.elapsed());
+        }
+        Poured { source, arrived, stores: drafts.end().await }
     }
 
-    /// Moves the whole body into the lanes and the draft and answers its size.
-    async fn pour(&mut self) -> Result<u64, UploadError> {
-        let started = Instant::now();
+    /// Moves everything into the lanes and the drafts and answers its size.
+    async fn pour(&mut self, drafts: &mut FanOut) -> Result<u64, UploadError> {
+        let began = Instant::now();
         let mut size = 0;
         self.check(self.source.announced().unwrap_or(0))?;
-        while let Some(chunk) = self.source.next(&self.share).await? {
+        while let Some(chunk) = drafts.meanwhile(self.source.next(&self.share)).await? {
             size += chunk.len() as u64;
-            self.metrics.upload_bytes(chunk.len() as u64);
             self.check(size)?;
-            self.feed(chunk).await?;
+            self.feed(chunk, drafts).await?;
         }
-        self.metrics.stage(Stage::Pour, started.elapsed());
+        self.metrics.stage(Stage::Pour, began.elapsed());
         match self.hint {
             SizeHint::Known(expected) if expected > size => {
                 Err(UploadError::SizeShort { expected, got: size })
@@ -96,13 +99,13 @@ impl Pouring {
         }
     }
 
-    /// One chunk, shared: the lanes read it, the draft reads it, the last one recycles it.
-    async fn feed(&mut self, chunk: Frozen) -> Result<(), UploadError> {
-        self.hashing.feed(chunk.clone()).await;
-        Ok(self.draft.write(chunk).await?)
+    /// One chunk, shared: the lanes read it, the drafts read it, the last one recycles it.
+    async fn feed(&self, chunk: Frozen, drafts: &mut FanOut) -> Result<(), UploadError> {
+        drafts.meanwhile(self.hashing.feed(chunk.clone())).await;
+        Ok(drafts.write(chunk).await?)
     }
 
-    /// Whether `size` bytes, come or announced by the framing, are too many.
+    /// Whether `size` bytes, come or announced by the source, are too many.
     fn check(&self, size: u64) -> Result<(), UploadError> {
         match self.hint {
             SizeHint::Known(expected) if size > expected => {

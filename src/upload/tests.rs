@@ -2,12 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::future::Future;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use tempfile::TempDir;
 
@@ -16,6 +13,7 @@ use crate::config::{self, IoUring, Sources};
 use crate::limits::{MIB, SLOTS_WARM};
 use crate::meta::SqliteRepo;
 use crate::ring::EngineKind;
+use crate::store::conformance::{bytes, first_polls};
 
 /// A data plane on a directory of its own.
 struct World {
@@ -127,35 +125,12 @@ fn fed(data: Vec<u8>) -> TcpStream {
     listener.accept().unwrap().0
 }
 
-/// Polls a future at most `polls` times; `None` when that was not enough.
-struct FirstPolls<F> {
-    inner: Pin<Box<F>>,
-    left: usize,
-}
-
-impl<F: Future> Future for FirstPolls<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        self.left -= 1;
-        let polled = self.inner.as_mut().poll(cx).map(Some);
-        if polled.is_pending() && self.left == 0 { Poll::Ready(None) } else { polled }
-    }
-}
-
-fn first_polls<F: Future>(future: F, left: usize) -> FirstPolls<F> {
-    FirstPolls { inner: Box::pin(future), left }
-}
-
 /// How many polls a future takes depends on who is faster; so many are tried at least.
 const POLLS_MIN: usize = 12;
 
 async fn dropped_at_every_poll(mode: IoUring) {
     let world = World::new(mode).await;
-    let data = crate::store::conformance::bytes(3 * MIB + 77);
+    let data = bytes(3 * MIB + 77);
     for polls in 0.. {
         let id = world.queued().await;
         let ended = first_polls(world.upload(&id, &data), polls).await;
@@ -187,7 +162,7 @@ async fn an_upload_dropped_at_any_poll_leaves_nothing_on_threads() {
 async fn a_transfer_dropped_on_its_engine_leaves_nothing() {
     let world = World::new(IoUring::Required).await;
     assert_eq!(world.uploads.engines.kind(), EngineKind::Ring);
-    let data = crate::store::conformance::bytes(3 * MIB + 77);
+    let data = bytes(3 * MIB + 77);
     for polls in 0.. {
         let id = world.queued().await;
         let hint = SizeHint::Known(data.len() as u64);
@@ -196,8 +171,8 @@ async fn a_transfer_dropped_on_its_engine_leaves_nothing() {
         let stream = fed(data.clone());
         let framing = Framing::Length(data.len() as u64);
         let socket = Arc::new(OwnedFd::from(stream.try_clone().unwrap()));
-        let (pouring, _) = world.uploads.pouring(prepared, socket, framing, bytes::Bytes::new());
-        let job = move || async move { first_polls(pouring.run(), polls).await.is_some() };
+        let (transfer, _) = world.uploads.transfer(prepared, socket, framing, bytes::Bytes::new());
+        let job = move || async move { first_polls(transfer.run(), polls).await.is_some() };
         let is_finished = world.uploads.engines.run(job).await.unwrap();
         // The dropped receive still holds its slot; the connection's end completes it.
         drop(stream);

@@ -12,7 +12,7 @@ use crate::buffer::Arena;
 use crate::config::IoUring;
 use crate::limits::{KIB, MIB, SLOT_BYTES};
 use crate::ring::Engines;
-use crate::store::conformance::{Bench, bytes, run_all};
+use crate::store::conformance::{Bench, bytes, first_polls, run_all};
 
 fn options(dirs: &[(&Path, i64)]) -> Options {
     let datadirs = dirs
@@ -161,4 +161,129 @@ async fn old_and_odd_urls() {
     assert_eq!(source.size(), 3);
     let odd = store.open(&Location::new("file://host/path".into(), None)).await.unwrap_err();
     assert_eq!(odd.kind(), StoreErrorKind::BadLocation);
+}
+
+fn staged(dir: &Path, data: &[u8]) -> Staged {
+    let path = dir.join(ImageId::random().as_str());
+    std::fs::write(&path, data).unwrap();
+    Staged { path, size: data.len() as u64 }
+}
+
+fn there(placed: Placed) -> Location {
+    let Placed::There(location) = placed else { panic!("bytes had to move") };
+    location
+}
+
+fn stat(location: &Location) -> std::fs::Metadata {
+    path(location).metadata().unwrap()
+}
+
+#[tokio::test]
+async fn a_staged_file_of_the_same_file_system_is_linked() {
+    let (staging, images) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut options = options(&[(images.path(), 0)]);
+    options.file_perm = Some(0o640);
+    let (store, id) = (open(options, DIRECT), ImageId::random());
+    let staged = staged(staging.path(), &bytes(MIB + 5));
+    let location = there(store.adopt(&id, &staged).await.unwrap());
+    assert_eq!(location.url, format!("file://{}/{id}", images.path().display()));
+    assert_eq!(location.store_id(), Some("fast"));
+    assert_eq!(stat(&location).ino(), staged.path.metadata().unwrap().ino(), "no byte has moved");
+    assert_eq!(stat(&location).permissions().mode() & 0o777, 0o640);
+}
+
+#[tokio::test]
+async fn a_staged_file_that_has_changed_is_refused() {
+    let (staging, images) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (store, id) = (open(options(&[(images.path(), 0)]), DIRECT), ImageId::random());
+    let mut staged = staged(staging.path(), b"four");
+    staged.size = 5;
+    let refused = store.adopt(&id, &staged).await.unwrap_err();
+    assert!(refused.to_string().contains("stage the data again"), "{refused}");
+    staged.path.set_extension("gone");
+    assert_eq!(store.adopt(&id, &staged).await.unwrap_err().kind(), StoreErrorKind::NotFound);
+    assert_eq!(std::fs::read_dir(images.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn bytes_move_between_file_systems_and_to_the_highest_priority() {
+    let elsewhere = TempDir::new_in("/dev/shm").unwrap();
+    let (staging, images) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(options(&[(images.path(), 0), (elsewhere.path(), 9)]), BUFFERED);
+    let staged = staged(staging.path(), &bytes(5));
+    let placed = store.adopt(&ImageId::random(), &staged).await.unwrap();
+    assert_eq!(placed, Placed::BytesMustMove);
+    let near = open(options(&[(images.path(), 9), (elsewhere.path(), 0)]), BUFFERED);
+    there(near.adopt(&ImageId::random(), &staged).await.unwrap());
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+/// Where blocks can't be shared (ext4) a clone is a second name.
+#[tokio::test]
+async fn a_clone_outlives_its_original_and_moves_nothing() {
+    let (one, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let from = open(options(&[(one.path(), 0)]), DIRECT);
+    let to = open(options(&[(other.path(), 0)]), DIRECT);
+    let location = put(&from, bytes(3 * MIB), SizeHint::Unknown).await.unwrap();
+    let clone = there(to.clone_from(&ImageId::random(), &location).await.unwrap());
+    assert!(path(&clone).starts_with(other.path()));
+    from.delete(&location).await.unwrap();
+    assert!(std::fs::read(path(&clone)).unwrap() == bytes(3 * MIB));
+    assert_eq!(stat(&clone).nlink(), 1);
+}
+
+/// `FICLONE` needs XFS or btrfs: `GLISSADE_REFLINK_DIR` names a directory there.
+#[tokio::test]
+async fn blocks_are_shared_where_a_name_can_not_be() {
+    let Some(parent) = std::env::var_os("GLISSADE_REFLINK_DIR") else {
+        eprintln!("skipped: GLISSADE_REFLINK_DIR names no directory on XFS or btrfs");
+        return;
+    };
+    let dir = TempDir::new_in(parent).unwrap();
+    let from = open(options(&[(&dir.path().join("a"), 0)]), DIRECT);
+    let to = open(options(&[(&dir.path().join("b"), 0)]), DIRECT);
+    let location = put(&from, bytes(3 * MIB + 1), SizeHint::Unknown).await.unwrap();
+    let clone = there(to.clone_from(&ImageId::random(), &location).await.unwrap());
+    assert_ne!(stat(&clone).ino(), stat(&location).ino(), "a file of its own");
+    assert!(std::fs::read(path(&clone)).unwrap() == bytes(3 * MIB + 1));
+    // A file without a name can't be linked, and is adopted all the same.
+    let staged = staged(dir.path(), &bytes(MIB));
+    let (file, size) = place::open(&staged.path, None).unwrap();
+    std::fs::remove_file(&staged.path).unwrap();
+    let id = ImageId::random();
+    let targets = to.0.best_dirs().map(|dir| Arc::new(to.0.target(dir, &id))).collect();
+    let placed = place::place(file, size, targets, [Way::Link, Way::Reflink]).await.unwrap();
+    assert!(std::fs::read(path(&placed.unwrap().location())).unwrap() == bytes(MIB));
+}
+
+#[tokio::test]
+async fn an_adoption_dropped_at_any_poll_leaves_the_staged_file_alone() {
+    let (staging, images) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(options(&[(images.path(), 0)]), DIRECT);
+    let staged = staged(staging.path(), &bytes(1000));
+    for polls in 0.. {
+        let id = ImageId::random();
+        if let Some(placed) = first_polls(store.adopt(&id, &staged), polls).await {
+            store.delete(&there(placed.unwrap())).await.unwrap();
+            break;
+        }
+    }
+    // What was placed after its future had gone goes again by itself.
+    for _ in 0..500 {
+        if std::fs::read_dir(images.path()).unwrap().count() == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(std::fs::read_dir(images.path()).unwrap().count(), 0);
+    assert_eq!(staged.path.metadata().unwrap().nlink(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_plain_file_is_no_image_data() {
+    let dir = TempDir::new().unwrap();
+    let store = open(options(&[(dir.path(), 0)]), BUFFERED);
+    let location = Location::new(format!("file://{}", dir.path().display()), None);
+    assert_eq!(store.open(&location).await.unwrap_err().kind(), StoreErrorKind::BadLocation);
+    assert_eq!(store.size(&location).await.unwrap_err().kind(), StoreErrorKind::BadLocation);
 }

@@ -1,4 +1,4 @@
-//! Where body bytes come from: a socket, at the exact start of a body.
+//! Where an image's bytes come from: a socket, at the exact start of a body, or a store.
 //!
 //! A source fills whole slots, all but the last of a multiple of a page, so that a store can write
 //! them by direct I/O where they lie. With a Content-Length the kernel fills the slot in one
@@ -6,7 +6,9 @@
 //! and closed up in place.
 
 mod chunked;
+mod store;
 
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,14 +17,34 @@ use bytes::{Buf, Bytes};
 
 use crate::buffer::{Frozen, Share, Slot};
 use crate::limits::{SLOT_ALIGN_BYTES, SLOT_BYTES};
+use crate::observe::Metrics;
 use crate::ring::{self, Wait};
+use crate::store::StoreError;
 
 use super::progress::Meter;
 
 pub use chunked::{ChunkedDecoder, Malformed};
+pub use store::StoreSource;
 
 /// A receive smaller than this is not worth its system call while a chunked slot fills up.
 const RECEIVE_BYTES_MIN: usize = 32 * crate::limits::KIB;
+
+/// An image's bytes, in order and once. Lives on an engine.
+pub trait ByteSource {
+    /// Size in bytes, where it is known before the last one.
+    fn announced(&self) -> Option<u64>;
+
+    /// Slots that it keeps beside the one being filled.
+    fn slots_ahead(&self) -> usize {
+        0
+    }
+
+    /// The next chunk; `None` after the last byte. An end before what was announced is an error.
+    fn next(
+        &mut self,
+        share: &Share,
+    ) -> impl Future<Output = Result<Option<Frozen>, SourceError>>;
+}
 
 /// How a body's end is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +71,14 @@ impl Rest {
         Self { unread: None, leftover: Bytes::new() }
     }
 
+    /// What is left of a body that is `len` bytes long and of which only `prefix`, or less, has been
+    /// read: whatever came with the head counts as read.
+    #[must_use]
+    pub fn after_prefix(len: u64, prefix: &Bytes) -> Self {
+        let read = prefix.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+        Self { unread: Some(len - read as u64), leftover: prefix.slice(read..) }
+    }
+
     /// Whether the next request starts right here.
     #[must_use]
     pub fn is_read(&self) -> bool {
@@ -56,9 +86,9 @@ impl Rest {
     }
 }
 
-/// Why a body ended early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum SourceError {
+/// Why the bytes ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
     /// The client closed, reset or half-closed the connection.
     #[error("the client was gone after {received} bytes")]
     Gone {
@@ -68,6 +98,9 @@ pub(super) enum SourceError {
     /// The chunked framing is broken.
     #[error("{0}")]
     BadFraming(&'static str),
+    /// The store that the data is read from failed, or has fewer bytes than it said.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A request's body on its socket.
@@ -78,6 +111,7 @@ pub(super) struct SocketBody {
     state: State,
     received: u64,
     meter: Meter,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -93,9 +127,37 @@ enum State {
     },
 }
 
+impl ByteSource for SocketBody {
+    fn announced(&self) -> Option<u64> {
+        match self.state {
+            State::Length(left) => Some(self.received + left),
+            State::Chunked { .. } => None,
+        }
+    }
+
+    async fn next(&mut self, share: &Share) -> Result<Option<Frozen>, SourceError> {
+        let filled = match self.state {
+            State::Length(0) => None,
+            State::Length(left) => Some(self.fill_by_length(share, left).await?),
+            State::Chunked { .. } => self.fill_by_chunks(share).await?,
+        };
+        Ok(filled.map(|(slot, len)| {
+            self.received += len as u64;
+            self.metrics.upload_bytes(len as u64);
+            slot.freeze(len)
+        }))
+    }
+}
+
 impl SocketBody {
     /// The body that starts with `prefix` and goes on in `socket`, which must be in blocking mode.
-    pub(super) fn new(socket: Arc<OwnedFd>, framing: Framing, prefix: Bytes, meter: Meter) -> Self {
+    pub(super) fn new(
+        socket: Arc<OwnedFd>,
+        framing: Framing,
+        prefix: Bytes,
+        meter: Meter,
+        metrics: Metrics,
+    ) -> Self {
         let state = match framing {
             Framing::Length(len) => State::Length(len),
             Framing::Chunked => State::Chunked {
@@ -104,40 +166,14 @@ impl SocketBody {
                 leftover: Bytes::new(),
             },
         };
-        Self { socket, prefix, state, received: 0, meter }
-    }
-
-    /// The size that the framing announces.
-    pub(super) fn announced(&self) -> Option<u64> {
-        match self.state {
-            State::Length(left) => Some(self.received + left),
-            State::Chunked { .. } => None,
-        }
-    }
-
-    /// The next chunk; `None` after the last byte.
-    pub(super) async fn next(&mut self, share: &Share) -> Result<Option<Frozen>, SourceError> {
-        let filled = match self.state {
-            State::Length(0) => None,
-            State::Length(left) => Some(self.fill_by_length(share, left).await?),
-            State::Chunked { .. } => self.fill_by_chunks(share).await?,
-        };
-        Ok(filled.map(|(slot, len)| {
-            self.received += len as u64;
-            slot.freeze(len)
-        }))
+        Self { socket, prefix, state, received: 0, meter, metrics }
     }
 
     /// What is left on the connection.
     pub(super) fn rest(&mut self) -> Rest {
         let prefix = std::mem::take(&mut self.prefix);
         match &mut self.state {
-            State::Length(0) => Rest { unread: Some(0), leftover: prefix },
-            State::Length(left) => {
-                // Refused before it was all read; what came with the head counts as read.
-                let read = prefix.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                Rest { unread: Some(*left - read as u64), leftover: prefix.slice(read..) }
-            }
+            State::Length(left) => Rest::after_prefix(*left, &prefix),
             State::Chunked { decoder, leftover, .. } if decoder.is_done() => {
                 Rest { unread: Some(0), leftover: std::mem::take(leftover) }
             }
