@@ -9,6 +9,8 @@ use std::fmt;
 /// A multihash algorithm by the name that Python's hashlib gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HashAlgo {
+    /// MD5, 16 bytes: the checksum once more.
+    Md5,
     /// SHA-1, 20 bytes.
     Sha1,
     /// SHA-224, 28 bytes.
@@ -43,7 +45,8 @@ pub struct UnknownHashingAlgo(pub String);
 impl HashAlgo {
     /// Every algorithm of this build: what hashlib guarantees and has a length of its own, and
     /// SHA-512/256.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
+        Self::Md5,
         Self::Sha1,
         Self::Sha224,
         Self::Sha256,
@@ -62,6 +65,7 @@ impl HashAlgo {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Md5 => "md5",
             Self::Sha1 => "sha1",
             Self::Sha224 => "sha224",
             Self::Sha256 => "sha256",

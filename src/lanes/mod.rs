@@ -19,7 +19,11 @@
 //! Dropping a [`Stream`] cancels it: queued chunks are let go at once, the one inside a worker at
 //! the end of its slice.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod kernel;
+#[cfg(test)]
+mod oracle;
 mod strand;
 mod worker;
 
@@ -33,7 +37,7 @@ use crate::image::{Digests, HashAlgo};
 use crate::limits::LANE_DEPTH;
 use crate::observe::metrics::LaneFigures;
 
-pub use kernel::{Tier, TierError};
+pub use kernel::{OpenSsl, Tier, TierError};
 
 use kernel::{Digest, VARIABLE, collect};
 use strand::{Fed, Strand};

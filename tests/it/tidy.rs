@@ -38,7 +38,7 @@ const UNSAFE: &[&str] = &["src/buffer/", "src/rbd/", "src/ring/", "src/lanes/ker
 const FENCED: &[(&str, &[&str])] = &[
     ("io_uring", &["ring"]),
     ("tokio_uring", &["ring"]),
-    ("libloading", &["rbd"]),
+    ("libloading", &["rbd", "lanes"]),
     ("sqlx", &["meta", "cli"]),
     ("hyper", &["api", "client"]),
     ("hyper_util", &["api", "client"]),

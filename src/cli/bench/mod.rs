@@ -50,7 +50,7 @@ impl BenchCommand {
                 Ok(())
             }
             Self::Lanes(bench) => {
-                let report = bench.run(Serial::CRATES);
+                let report = bench.run(&Serial::of_this_host());
                 print!("{}", if bench.json { report.json() } else { report.to_string() });
                 Ok(())
             }

@@ -91,7 +91,8 @@ impl Kind {
 /// The chains of a new stream.
 pub(in crate::lanes) fn chains(tier: Tier, algo: HashAlgo) -> Vec<Chain> {
     let Some(simd) = tier.simd() else {
-        return vec![Chain::Md5(Box::new(md5::Md5::new())), multihash(algo)];
+        let md5 = Chain::Md5(Box::new(md5::Md5::new()));
+        return std::iter::once(md5).chain(multihash(algo)).collect();
     };
     let fused512 = |sha, digest_bytes| {
         let cut = Cut::new(Words { md5: MD5_IV, sha });
@@ -107,15 +108,16 @@ pub(in crate::lanes) fn chains(tier: Tier, algo: HashAlgo) -> Vec<Chain> {
         }
         other => {
             let md5 = Md5Lane { simd, cut: Cut::new(MD5_IV) };
-            vec![Chain::Md5Lane(Box::new(md5)), multihash(other)]
+            std::iter::once(Chain::Md5Lane(Box::new(md5))).chain(multihash(other)).collect()
         }
     }
 }
 
-/// A multihash that no kernel of ours computes.
-fn multihash(algo: HashAlgo) -> Chain {
+/// A multihash that no kernel of ours computes; none when it is the checksum once more.
+fn multihash(algo: HashAlgo) -> Option<Chain> {
     let ring = |algorithm| Chain::Ring(Box::new(Context::new(algorithm)));
-    match algo {
+    Some(match algo {
+        HashAlgo::Md5 => return None,
         HashAlgo::Sha1 => ring(&SHA1_FOR_LEGACY_USE_ONLY),
         HashAlgo::Sha256 => ring(&SHA256),
         HashAlgo::Sha384 => ring(&SHA384),
@@ -128,7 +130,7 @@ fn multihash(algo: HashAlgo) -> Chain {
         HashAlgo::Sha3_512 => Chain::Rare(Box::new(sha3::Sha3_512::new())),
         HashAlgo::Blake2b => Chain::Rare(Box::new(blake2::Blake2b512::new())),
         HashAlgo::Blake2s => Chain::Rare(Box::new(blake2::Blake2s256::new())),
-    }
+    })
 }
 
 /// Advances every chain by its slice. Chains of one kind and tier are the fast case.

@@ -11,6 +11,8 @@
 //! ```
 
 mod chain;
+#[allow(unsafe_code)] // calls of a C library
+mod openssl;
 mod pad;
 mod tier;
 mod words;
@@ -26,6 +28,7 @@ mod simd;
 mod simd;
 
 pub(super) use chain::{Chain, Digest, Kind, advance, chains, finish};
+pub use openssl::OpenSsl;
 pub use tier::{Tier, TierError};
 pub(super) use tier::{VARIABLE, collect};
 

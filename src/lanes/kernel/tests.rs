@@ -4,45 +4,14 @@
 //! lacks is named on standard error and not tested.
 #![allow(clippy::unwrap_used)]
 
-use openssl::hash::{MessageDigest, hash};
 use proptest::prelude::*;
 
 use super::simd::Simd;
 use super::tier::{Tier, TierError};
 use super::*;
-use crate::image::{Digests, HashAlgo};
-
-/// What libcrypto computes.
-fn oracle(algo: HashAlgo, data: &[u8]) -> Digests {
-    let name = match algo {
-        HashAlgo::Sha512_256 => "SHA512-256",
-        HashAlgo::Sha3_224 => "SHA3-224",
-        HashAlgo::Sha3_256 => "SHA3-256",
-        HashAlgo::Sha3_384 => "SHA3-384",
-        HashAlgo::Sha3_512 => "SHA3-512",
-        HashAlgo::Blake2b => "BLAKE2b512",
-        HashAlgo::Blake2s => "BLAKE2s256",
-        other => other.name(),
-    };
-    let multihash = hash(MessageDigest::from_name(name).unwrap(), data).unwrap();
-    let digests = [
-        Digest::Md5(hash(MessageDigest::md5(), data).unwrap().to_vec()),
-        Digest::Multihash(multihash.to_vec()),
-    ];
-    collect(algo, digests)
-}
-
-/// Bytes without a pattern that a kernel could hide behind, different for each seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e3779b97f4a7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    (0..len).map(|_| next()).collect()
-}
+use crate::image::HashAlgo;
+use crate::lanes::fuzzing::come_and_go;
+use crate::lanes::oracle::{noise, oracle};
 
 fn tiers() -> Vec<Tier> {
     let available = Tier::available();
@@ -98,7 +67,15 @@ fn equal_streams_have_equal_digests_in_every_lane() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// What the fuzz target does, with scripts that nothing guides.
+    #[test]
+    fn random_streams_that_come_and_go(
+        script in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        come_and_go(&script, oracle);
+    }
 
     /// Streams of random lengths, fed in random pieces, advanced in random company.
     #[test]

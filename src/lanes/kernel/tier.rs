@@ -63,15 +63,7 @@ impl Tier {
     /// with a warning.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        let usable = |tier: &Self| match tier.check() {
-            Ok(()) => true,
-            Err(TierError::Wrong(name)) => {
-                tracing::warn!(tier = name, "these hashing kernels gave a wrong digest; not used");
-                false
-            }
-            Err(_) => false,
-        };
-        Self::all().filter(usable).collect()
+        Self::all().filter(|tier| is_usable(&tier.check())).collect()
     }
 
     /// The best tier, or the one that `GLISSADE_LANES` names.
@@ -126,6 +118,14 @@ impl Tier {
     }
 }
 
+/// Whether a tier may be used; warns of one that computes wrong digests.
+fn is_usable(checked: &Result<(), TierError>) -> bool {
+    if let Err(TierError::Wrong(name)) = checked {
+        tracing::warn!(tier = name, "these hashing kernels gave a wrong digest; not used");
+    }
+    checked.is_ok()
+}
+
 /// Streams that [`Tier::digests`] advances together.
 const LANES: usize = 8;
 
@@ -162,6 +162,9 @@ pub(in crate::lanes) fn collect(
             Digest::Multihash(bytes) => all.os_hash_value = hex(&bytes),
         }
     }
+    if algo == HashAlgo::Md5 {
+        all.os_hash_value.clone_from(&all.checksum);
+    }
     all
 }
 
@@ -176,7 +179,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Digests of `abc`, from RFC 1321, FIPS 180-4 and FIPS 202.
-fn abc(algo: HashAlgo) -> Digests {
+pub(super) fn abc(algo: HashAlgo) -> Digests {
     let os_hash_value = match algo {
         HashAlgo::Sha256 => "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         HashAlgo::Sha3_256 => "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532",
