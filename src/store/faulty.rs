@@ -62,9 +62,14 @@ impl Faulty {
         Self { inner, plan: Arc::new(plan) }
     }
 
+    /// Calls so far of the kind that goes wrong.
+    pub(crate) fn calls(&self) -> usize {
+        self.plan.seen.load(Ordering::Acquire)
+    }
+
     /// Whether it went wrong.
     pub(crate) fn has_struck(&self) -> bool {
-        self.plan.seen.load(Ordering::Acquire) > self.plan.nth
+        self.calls() > self.plan.nth
     }
 }
 

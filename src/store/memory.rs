@@ -47,7 +47,7 @@ impl MemoryStore {
         format!("memory://{}/", self.0.id)
     }
 
-    fn location(&self, id: &str) -> Location {
+    pub(crate) fn location(&self, id: &str) -> Location {
         Location::new(format!("{}{id}", self.prefix()), Some(self.0.id))
     }
 
