@@ -158,7 +158,6 @@ pub const LANE_SLICE_BYTES: usize = 16 * KIB;
 const _: () = assert!(SLOT_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
 const _: () = assert!(SLOTS_PER_UPLOAD_MAX * SLOT_BYTES <= 8 * MIB);
 const _: () = assert!(SLOTS_PER_RBD_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);
-const _: () =
-    assert!((SLOTS_PER_RBD_UPLOAD_MAX + SLOTS_READ_AHEAD_MAX) * SLOT_BYTES <= 40 * MIB);
+const _: () = assert!((SLOTS_PER_RBD_UPLOAD_MAX + SLOTS_READ_AHEAD_MAX) * SLOT_BYTES <= 40 * MIB);
 const _: () = assert!(SLOT_BYTES.is_multiple_of(LANE_SLICE_BYTES));
 const _: () = assert!(SLOTS_WARM * SLOT_BYTES <= SLOT_ARENA_BYTES);

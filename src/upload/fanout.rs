@@ -145,7 +145,8 @@ impl FanOut {
             Ending::Failed(error) => Some(error.clone()),
             Ending::Sealed(_) | Ending::Discarded => None,
         };
-        let none = || StoreError::new(crate::store::StoreErrorKind::NoStore, "no store to write to");
+        let none =
+            || StoreError::new(crate::store::StoreErrorKind::NoStore, "no store to write to");
         self.branches.iter().find_map(failure).unwrap_or_else(none)
     }
 }

@@ -64,7 +64,8 @@ impl Bench<'_> {
         let (mut dropped, data) = (Vec::new(), bytes(3 * MIB + 77));
         for polls in 0.. {
             let id = ImageId::random();
-            let (mut draft, share) = (self.begin(&id, SizeHint::Unknown).await, self.arena.share(6));
+            let (mut draft, share) =
+                (self.begin(&id, SizeHint::Unknown).await, self.arena.share(6));
             let written = data.clone();
             let job = move || {
                 let whole = async move {

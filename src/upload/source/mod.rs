@@ -40,10 +40,7 @@ pub trait ByteSource {
     }
 
     /// The next chunk; `None` after the last byte. An end before what was announced is an error.
-    fn next(
-        &mut self,
-        share: &Share,
-    ) -> impl Future<Output = Result<Option<Frozen>, SourceError>>;
+    fn next(&mut self, share: &Share) -> impl Future<Output = Result<Option<Frozen>, SourceError>>;
 }
 
 /// How a body's end is known.

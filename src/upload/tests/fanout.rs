@@ -169,7 +169,9 @@ async fn without_a_store_left_it_ends() {
     let job = move || pouring.run(|_, _| {});
     let poured = stage.world.uploads.engines.run(job).await.unwrap();
     let ended = poured.arrived.unwrap_err();
-    assert!(matches!(ended, UploadError::Store(ref error) if error.kind() == StoreErrorKind::Denied));
+    assert!(
+        matches!(ended, UploadError::Store(ref error) if error.kind() == StoreErrorKind::Denied)
+    );
     assert_eq!(failed_as(&poured.stores[0]), Some(StoreErrorKind::Denied));
     assert_eq!(stage.faulty.calls(), 2, "no chunk was offered after the failure");
 }
@@ -219,7 +221,8 @@ async fn no_store_runs_ahead_of_the_slowest() {
     let mut pouring = stage.pouring(stage.source().await, Expected::default()).await;
     let draft = counted.begin(&ImageId::random(), SizeHint::Unknown).await.unwrap();
     pouring.targets.push(Target { store: Arc::new(counted.clone()), draft });
-    let bound = crate::upload::fanout::slots_wanted(&pouring.targets) + pouring.source.slots_ahead();
+    let bound =
+        crate::upload::fanout::slots_wanted(&pouring.targets) + pouring.source.slots_ahead();
     let (stop, stopped) = oneshot::channel::<()>();
     let job = move || async move {
         tokio::select! {
