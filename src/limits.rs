@@ -111,6 +111,24 @@ pub const CLIENT_CONNECTIONS_IDLE_MAX: usize = 32;
 /// A piece of a body handed to the connection at once: a slow server still shows that it moves.
 pub const CLIENT_PIECE_BYTES: usize = 256 * KIB;
 
+/// A token that Keystone is asked about. Its own are at most 255 bytes, those of old ones 8 KiB.
+pub const AUTH_TOKEN_BYTES_MAX: usize = 8 * KIB;
+/// An answer of Keystone: a token with a large catalog.
+pub const AUTH_ANSWER_BYTES_MAX: usize = MIB;
+/// Tokens that are remembered, and about the memory they may take. The oldest go first.
+pub const AUTH_TOKENS_MAX: usize = 10_000;
+/// See [`AUTH_TOKENS_MAX`].
+pub const AUTH_CACHE_BYTES_MAX: usize = 32 * MIB;
+/// How long before its end our own token is renewed.
+pub const AUTH_RENEW_BEFORE: Duration = Duration::from_secs(60);
+/// Time to connect to Keystone, where `http_connect_timeout` does not say.
+pub const AUTH_CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Time for Keystone to answer, where `http_connect_timeout` does not say.
+pub const AUTH_STALL: Duration = Duration::from_secs(30);
+/// First and longest pause before Keystone is asked again.
+pub const AUTH_RETRY_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(10));
+
 /// Connections to the admin listener: a few scrapers and people. More wait in the backlog.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Time for one exchange on the admin listener, from accept to the last byte of the answer.

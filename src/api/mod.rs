@@ -46,7 +46,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
-use crate::auth::Identity;
+use crate::auth::{Identity, Keystone};
 use crate::buffer::Arena;
 use crate::config::Settings;
 use crate::meta::Repo;
@@ -70,6 +70,8 @@ pub struct App {
     pub stores: Arc<Registry>,
     /// The data plane.
     pub uploads: Uploads,
+    /// Who knows callers by their tokens, where that is Keystone.
+    pub keystone: Option<Keystone>,
     /// Slots of downloads.
     pub reads: Arena,
     /// Numbers for the operator.

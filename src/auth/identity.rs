@@ -1,6 +1,7 @@
 //! A caller, as far as somebody vouches for them (`PR-12`).
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Who makes a request. Names and ids are Keystone's.
 #[derive(Clone, Default)]
@@ -21,8 +22,8 @@ pub struct Identity {
     pub service_roles: Vec<String>,
     /// The token as it came, for calls that are made on the user's behalf.
     pub token: Option<String>,
-    /// Keystone's service catalog, for finding other services.
-    pub catalog: Option<serde_json::Value>,
+    /// Keystone's service catalog, for finding other services: JSON as it came, since few read it.
+    pub catalog: Option<Arc<str>>,
     /// What the policy `context_is_admin` says of the caller; everybody without authentication.
     pub is_admin: bool,
     /// An anonymous caller where `allow_anonymous_access` lets them look.

@@ -5,5 +5,8 @@
 //! an identity, never a header.
 
 mod identity;
+pub mod keystone;
+pub mod trusted;
 
 pub use identity::Identity;
+pub use keystone::{Keystone, Refusal};

@@ -14,8 +14,10 @@ use super::unix::{self, SocketFile};
 use crate::api::App;
 use crate::api::admin::{self, StatusFigures};
 use crate::api::server::{self, Listener};
+use crate::auth::Keystone;
 use crate::buffer::Arena;
-use crate::config::{self, ConfigError, Listen, Settings, Sources};
+use crate::client::ClientError;
+use crate::config::{self, ConfigError, Identity, Listen, Settings, Sources};
 use crate::lanes::Lanes;
 use crate::limits::{READ_ARENA_BYTES, SLOTS_WARM};
 use crate::meta::{MetaError, Repo, SqliteRepo};
@@ -68,6 +70,9 @@ pub enum ServeError {
     /// A store can't be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Keystone can't be asked with these options.
+    #[error("[keystone_authtoken]: {0}")]
+    Keystone(#[from] ClientError),
     /// io_uring is required and refused.
     #[error(transparent)]
     Ring(#[from] RingRefused),
@@ -174,7 +179,11 @@ fn wire(
     let uploads =
         Uploads::new(&settings, Arc::clone(&repo), engines, arena, lanes, metrics.clone(), janitor);
     let reads = Arena::new(READ_ARENA_BYTES, 0).map_err(failed("mapping slots"))?;
-    Ok(App { settings, repo, stores, uploads, reads, metrics })
+    let keystone = match &settings.identity {
+        Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),
+        Identity::None | Identity::TrustedHeaders => None,
+    };
+    Ok(App { settings, repo, stores, uploads, keystone, reads, metrics })
 }
 
 fn observe_all(metrics: &Metrics, arena: &Arena, lanes: &Lanes, engines: &Engines) {

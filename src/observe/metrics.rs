@@ -97,6 +97,20 @@ label! {
 }
 
 label! {
+    /// What came of a token that was to be validated.
+    TokenLookup {
+        /// Keystone had been asked before.
+        Remembered = "remembered",
+        /// Keystone knows it.
+        Valid = "valid",
+        /// Keystone does not.
+        Invalid = "invalid",
+        /// Keystone could not be asked.
+        Unavailable = "unavailable",
+    }
+}
+
+label! {
     /// What moves body bytes.
     Engine {
         /// io_uring.
@@ -189,6 +203,7 @@ struct Shared {
     downloads: Vec<IntCounter>,
     download_bytes: IntCounter,
     requests: IntCounterVec,
+    token_lookups: Vec<IntCounter>,
     connections: IntGauge,
     slots_in_use: IntGauge,
     slots_resident: IntGauge,
@@ -233,6 +248,11 @@ impl Metrics {
                 "requests_total",
                 "Requests answered.",
                 &["route", "status"],
+            ),
+            token_lookups: declare.counters::<TokenLookup>(
+                "token_lookups_total",
+                "Tokens to be validated, by what came of it.",
+                "result",
             ),
             connections: declare.gauge("connections", "Open client connections."),
             slots_in_use: declare.gauge("slots_in_use", "Slots that somebody holds."),
@@ -286,6 +306,11 @@ impl Metrics {
     /// Counts a request that was answered.
     pub fn request(&self, route: Route, status: StatusCode) {
         self.shared.requests.with_label_values(&[route.name(), status.as_str()]).inc();
+    }
+
+    /// Counts a token that was to be validated.
+    pub fn token_lookup(&self, result: TokenLookup) {
+        self.shared.token_lookups[result.index()].inc();
     }
 
     /// Counts a client connection as open until the guard is dropped.

@@ -15,6 +15,8 @@ mod stores;
 mod tasks;
 mod world;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
@@ -149,6 +151,54 @@ async fn cf_14_health_is_for_some_only() {
     let mut request = Request::get("/healthcheck").body(Bytes::new()).unwrap();
     request.extensions_mut().insert(Peer::Tcp(([192, 0, 2, 7], 1).into()));
     assert_eq!(respond(&world.app, request).await.status(), 200);
+}
+
+/// A world behind a proxy that finds out who calls.
+async fn behind_a_proxy() -> World {
+    let mut world = World::new().await;
+    let settings = Arc::get_mut(&mut world.app.settings).unwrap();
+    settings.identity = crate::config::Identity::TrustedHeaders;
+    settings.glissade.trusted_proxies = vec!["192.0.2.1".parse().unwrap()];
+    world
+}
+
+/// Differs: here a refusal can be found in the log, too, by its request id.
+#[tokio::test]
+async fn pr_07_nobody_is_told_to_sign_in() {
+    for number in ["021", "022"] {
+        let recording = Recording::read(number);
+        let ours = replayed(&behind_a_proxy().await, &recording).await.comparable();
+        let (status, headers, body) = recording.response.comparable();
+        assert_eq!((ours.0, &ours.2), (status, &body), "recording {number}");
+        let named = |(name, _): &&(&str, String)| *name != "x-openstack-request-id";
+        assert!(ours.1.iter().filter(named).eq(headers.iter()), "{:?}", ours.1);
+    }
+}
+
+/// Headers from a stranger make no identity, not even an administrator's.
+#[tokio::test]
+async fn pr_13_headers_count_from_a_trusted_peer_only() {
+    let world = behind_a_proxy().await;
+    let asked = async |peer: Option<Peer>, status: &str| {
+        let mut request = Request::get("/v2/images")
+            .header("x-identity-status", status)
+            .header("x-user-id", "u")
+            .header("x-project-id", "p")
+            .header("x-roles", "member")
+            .body(Bytes::new())
+            .unwrap();
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        respond(&world.app, request).await.status().as_u16()
+    };
+    let tcp = |ip: [u8; 4]| Some(Peer::Tcp((ip, 1).into()));
+    assert_eq!(asked(tcp([192, 0, 2, 1]), "Confirmed").await, 200);
+    assert_eq!(asked(Some(Peer::Local), "Confirmed").await, 200);
+    assert_eq!(asked(tcp([192, 0, 2, 2]), "Confirmed").await, 401);
+    assert_eq!(asked(tcp([127, 0, 0, 1]), "Confirmed").await, 401);
+    assert_eq!(asked(None, "Confirmed").await, 401);
+    assert_eq!(asked(Some(Peer::Local), "Invalid").await, 401);
 }
 
 #[tokio::test]

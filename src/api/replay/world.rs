@@ -70,7 +70,8 @@ impl World {
         );
         let settings = Arc::new(settings);
         let reads = Arena::new(MIB, 0).unwrap();
-        let app = App { settings, repo: repo.clone(), stores, uploads, reads, metrics };
+        let app =
+            App { settings, repo: repo.clone(), stores, uploads, keystone: None, reads, metrics };
         Self { app, repo, fast, slow, _dir: dir }
     }
 

@@ -1,0 +1,134 @@
+//! Identities that a trusted proxy vouches for in headers (`PR-13`).
+//!
+//! The names are keystonemiddleware's, old ones included, read as oslo.context reads them. Whether
+//! the one who sends them is trusted has been decided before.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use serde::de::IgnoredAny;
+
+use super::Identity;
+
+/// Why headers make no identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untold {
+    /// Nobody is vouched for.
+    Unconfirmed,
+    /// `X-Service-Catalog` is not JSON.
+    BadCatalog,
+}
+
+/// The identity that the headers tell.
+///
+/// # Errors
+/// [`Untold`] when they tell none.
+pub fn identity(headers: &HeaderMap) -> Result<Identity, Untold> {
+    if text(headers, &["x-identity-status"]).as_deref() != Some("Confirmed") {
+        return Err(Untold::Unconfirmed);
+    }
+    // A service that was not recognised must not count as one.
+    let is_service = text(headers, &["x-service-identity-status"]).is_none_or(|s| s == "Confirmed");
+    if !is_service {
+        return Err(Untold::Unconfirmed);
+    }
+    let catalog = text(headers, &["x-service-catalog"]);
+    let is_json = |json: &String| serde_json::from_str::<IgnoredAny>(json).is_ok();
+    if !catalog.as_ref().is_none_or(is_json) {
+        return Err(Untold::BadCatalog);
+    }
+    Ok(Identity {
+        user_id: text(headers, &["x-user-id", "x-user"]),
+        project_id: text(headers, &["x-project-id", "x-tenant-id", "x-tenant"]),
+        user_domain_id: text(headers, &["x-user-domain-id"]),
+        project_domain_id: text(headers, &["x-project-domain-id"]),
+        system_scope: text(headers, &["openstack-system-scope"]),
+        roles: roles(headers, &["x-roles", "x-role"]),
+        service_roles: roles(headers, &["x-service-roles"]),
+        token: text(headers, &["x-auth-token", "x-storage-token"]),
+        catalog: catalog.map(Arc::from),
+        ..Identity::default()
+    })
+}
+
+/// The first of several headers that says something.
+fn text(headers: &HeaderMap, names: &[&str]) -> Option<String> {
+    let values = names.iter().filter_map(|name| headers.get(*name));
+    values
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
+        .find(|value| !value.is_empty())
+}
+
+fn roles(headers: &HeaderMap, names: &[&str]) -> Vec<String> {
+    let names = text(headers, names).unwrap_or_default();
+    let names = names.split(',').map(|role| role.trim().to_lowercase());
+    names.filter(|role| !role.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let field = |(name, value): &(&str, &str)| {
+            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
+        };
+        lines.iter().map(field).collect()
+    }
+
+    const CONFIRMED: (&str, &str) = ("X-Identity-Status", "Confirmed");
+
+    #[test]
+    fn pr_13_headers_make_an_identity() {
+        let told = identity(&headers(&[
+            CONFIRMED,
+            ("X-User-Id", "u"),
+            ("X-Tenant-Id", "old"),
+            ("X-Project-Id", "p"),
+            ("X-Roles", "Admin, member,,"),
+            ("X-Service-Roles", "Service"),
+            ("X-Service-Catalog", "[{\"type\": \"image\"}]"),
+            ("OpenStack-System-Scope", "all"),
+            ("X-Auth-Token", "secret"),
+        ]))
+        .unwrap();
+        assert_eq!(told.user_id.as_deref(), Some("u"));
+        assert_eq!(told.project_id.as_deref(), Some("p"));
+        assert_eq!(told.roles, ["admin", "member"]);
+        assert_eq!(told.service_roles, ["service"]);
+        assert_eq!(told.catalog.as_deref(), Some("[{\"type\": \"image\"}]"));
+        assert_eq!(told.system_scope.as_deref(), Some("all"));
+        assert_eq!(told.token.as_deref(), Some("secret"));
+        assert!(!told.is_admin, "the policy says so, not a header");
+    }
+
+    #[test]
+    fn pr_13_without_confirmation_they_make_none() {
+        let told = |status: &str| identity(&headers(&[("X-Identity-Status", status)])).unwrap_err();
+        assert_eq!(told("Invalid"), Untold::Unconfirmed);
+        assert_eq!(told("confirmed"), Untold::Unconfirmed);
+        assert_eq!(identity(&HeaderMap::new()).unwrap_err(), Untold::Unconfirmed);
+        let service = headers(&[CONFIRMED, ("X-Service-Identity-Status", "Invalid")]);
+        assert_eq!(identity(&service).unwrap_err(), Untold::Unconfirmed);
+        let catalog = headers(&[CONFIRMED, ("X-Service-Catalog", "{")]);
+        assert_eq!(identity(&catalog).unwrap_err(), Untold::BadCatalog);
+    }
+
+    #[test]
+    fn pr_13_old_names_count_where_the_new_ones_are_silent() {
+        let told = identity(&headers(&[
+            CONFIRMED,
+            ("X-Tenant", "t"),
+            ("X-User", "u"),
+            ("X-Role", "Reader"),
+            ("X-Project-Id", " "),
+        ]));
+        let told = told.unwrap();
+        assert_eq!((told.project_id.as_deref(), told.user_id.as_deref()), (Some("t"), Some("u")));
+        assert_eq!(told.roles, ["reader"]);
+    }
+}
