@@ -173,6 +173,12 @@ pub const SENDFILE_TURN_BYTES: usize = 8 * MIB;
 /// Bytes a lane hashes before it looks for other streams: about 30 us.
 pub const LANE_SLICE_BYTES: usize = 16 * KIB;
 
+/// How deep checks of a policy may be nested, and how many rules may lead to each other. Both
+/// together bound the stack that a question takes: 64 x 64 frames of some 100 bytes.
+pub const POLICY_DEPTH_MAX: usize = 64;
+/// How often policy files are looked at for changes, at most.
+pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 const _: () = assert!(SLOT_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
 const _: () = assert!(SLOTS_PER_UPLOAD_MAX * SLOT_BYTES <= 8 * MIB);
 const _: () = assert!(SLOTS_PER_RBD_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);

@@ -22,6 +22,7 @@ const UNAUTHORIZED: &str = "This server could not verify that you are authorized
 /// # Errors
 /// A [`Fault`] for a caller whom nobody vouches for.
 pub(super) async fn identify(app: &App, head: &Parts) -> Result<Identity, Fault> {
+    app.enforcer.refresh().await;
     let mut caller = match (&app.settings.identity, &app.keystone) {
         (config::Identity::None, _) => return Ok(Identity::unauthenticated()),
         (config::Identity::TrustedHeaders, _) => by_headers(app, head)?,
@@ -29,8 +30,7 @@ pub(super) async fn identify(app: &App, head: &Parts) -> Result<Identity, Fault>
         // Settings and wiring are made together.
         (config::Identity::Keystone(_), None) => return Err(Fault::internal()),
     };
-    // What `context_is_admin` says by default.
-    caller.is_admin = caller.has_role("admin");
+    caller.is_admin = app.enforcer.is_admin(&caller);
     Ok(caller)
 }
 

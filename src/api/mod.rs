@@ -46,7 +46,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
-use crate::auth::{Identity, Keystone};
+use crate::auth::{Enforcer, Identity, Keystone, PropertyRules};
 use crate::buffer::Arena;
 use crate::config::Settings;
 use crate::meta::Repo;
@@ -66,6 +66,10 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// Image records.
     pub repo: Arc<dyn Repo>,
+    /// Who may.
+    pub enforcer: Arc<Enforcer>,
+    /// Who may with single properties.
+    pub property_rules: PropertyRules,
     /// Stores that clients may name.
     pub stores: Arc<Registry>,
     /// The data plane.

@@ -10,6 +10,8 @@ pub struct Identity {
     pub user_id: Option<String>,
     /// The project that the token is for; absent for system and domain scope.
     pub project_id: Option<String>,
+    /// The domain that the token is for, where it is for one.
+    pub domain_id: Option<String>,
     /// The user's domain.
     pub user_domain_id: Option<String>,
     /// The project's domain.
@@ -31,17 +33,29 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Everybody, where nobody is asked who they are: an administrator without a name, as in
-    /// Glance's pipeline without authentication.
+    /// Everybody, where nobody is asked who they are (`PR-13`): an administrator without a name.
+    /// In Glance such a caller has no role, so that its present policies refuse everything; here
+    /// they have those that Keystone gives an administrator.
     #[must_use]
     pub fn unauthenticated() -> Self {
-        Self { is_admin: true, ..Self::default() }
+        let roles = ["admin", "manager", "member", "reader"].map(str::to_owned).into();
+        Self { is_admin: true, roles, ..Self::default() }
     }
 
     /// Whether the caller has a role; names are compared in lower case.
     #[must_use]
     pub fn has_role(&self, role: &str) -> bool {
-        self.roles.iter().any(|own| own.eq_ignore_ascii_case(role))
+        let is = |own: &String| {
+            own.eq_ignore_ascii_case(role)
+                || (!role.is_ascii() && own.to_lowercase() == role.to_lowercase())
+        };
+        self.roles.iter().any(is)
+    }
+
+    /// Whether the token is for a project rather than a domain or the whole system.
+    #[must_use]
+    pub fn is_in_project(&self) -> bool {
+        self.system_scope.is_none() && self.domain_id.is_none()
     }
 }
 

@@ -14,7 +14,7 @@ use super::unix::{self, SocketFile};
 use crate::api::App;
 use crate::api::admin::{self, StatusFigures};
 use crate::api::server::{self, Listener};
-use crate::auth::Keystone;
+use crate::auth::{Enforcer, Keystone, PolicyError, PropertyRules, PropertyRulesError};
 use crate::buffer::Arena;
 use crate::client::ClientError;
 use crate::config::{self, ConfigError, Identity, Listen, Settings, Sources};
@@ -64,6 +64,12 @@ pub enum ServeError {
     /// Logging can't be set up.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The policies can't be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The property protections can't be used.
+    #[error(transparent)]
+    PropertyRules(#[from] PropertyRulesError),
     /// The database can't be used.
     #[error(transparent)]
     Meta(#[from] MetaError),
@@ -135,6 +141,8 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    let enforcer = Arc::new(Enforcer::load(settings.policy.clone())?);
+    let property_rules = property_rules(&settings)?;
     let repo: Arc<dyn Repo> =
         Arc::new(SqliteRepo::open(&settings.database, settings.glissade.durability).await?);
     let stores = Arc::new(Registry::open(&settings)?);
@@ -143,7 +151,16 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     sweep(&*repo, &stores, &settings.glissade.node_id).await?;
     let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo), Arc::clone(&stores));
     let janitor = tokio::spawn(janitor.run());
-    let app = Arc::new(wire(settings, repo, stores, janitor_handle)?);
+    let uploads = wire(&settings, Arc::clone(&repo), janitor_handle)?;
+    let metrics = uploads.metrics.clone();
+    let reads = Arena::new(READ_ARENA_BYTES, 0).map_err(failed("mapping slots"))?;
+    let keystone = match &settings.identity {
+        Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),
+        Identity::None | Identity::TrustedHeaders => None,
+    };
+    let app =
+        App { settings, repo, enforcer, property_rules, stores, uploads, keystone, reads, metrics };
+    let app = Arc::new(app);
     let _admin = start_admin(&app)?;
     let mut signals = Signals::new()?;
     match &listener {
@@ -160,15 +177,24 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     Ok(())
 }
 
+fn property_rules(settings: &Settings) -> Result<PropertyRules, PropertyRulesError> {
+    match &settings.api.property_protection_file {
+        Some(path) => PropertyRules::load(path, settings.api.property_protection_format),
+        None => Ok(PropertyRules::default()),
+    }
+}
+
+fn failed(what: &'static str) -> impl FnOnce(std::io::Error) -> ServeError {
+    move |source| ServeError::Process { what, source }
+}
+
 /// Makes the data plane.
 fn wire(
-    settings: Arc<Settings>,
+    settings: &Settings,
     repo: Arc<dyn Repo>,
-    stores: Arc<Registry>,
     janitor: crate::upload::JanitorHandle,
-) -> Result<App, ServeError> {
+) -> Result<Uploads, ServeError> {
     let ours = &settings.glissade;
-    let failed = |what| move |source| ServeError::Process { what, source };
     let arena = Arena::new(ours.slot_arena_bytes, SLOTS_WARM).map_err(failed("mapping slots"))?;
     let lanes = Lanes::start(ours.hash_workers).map_err(failed("starting hash workers"))?;
     let engines = Engines::start(ours.io_uring, ours.engines, &arena)?;
@@ -176,14 +202,7 @@ fn wire(
     observe_all(&metrics, &arena, &lanes, &engines);
     let (kind, reason) = (engines.kind().as_str(), engines.reason());
     tracing::info!(version = VERSION, engine = kind, reason, lanes = lanes.tier(), "wired");
-    let uploads =
-        Uploads::new(&settings, Arc::clone(&repo), engines, arena, lanes, metrics.clone(), janitor);
-    let reads = Arena::new(READ_ARENA_BYTES, 0).map_err(failed("mapping slots"))?;
-    let keystone = match &settings.identity {
-        Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),
-        Identity::None | Identity::TrustedHeaders => None,
-    };
-    Ok(App { settings, repo, stores, uploads, keystone, reads, metrics })
+    Ok(Uploads::new(settings, repo, engines, arena, lanes, metrics, janitor))
 }
 
 fn observe_all(metrics: &Metrics, arena: &Arena, lanes: &Lanes, engines: &Engines) {

@@ -62,6 +62,10 @@ options! {
     IMAGE_PROPERTY_QUOTA = "DEFAULT" "image_property_quota" or "128";
     IMAGE_TAG_QUOTA = "DEFAULT" "image_tag_quota" or "128";
     IMAGE_MEMBER_QUOTA = "DEFAULT" "image_member_quota" or "128";
+    IMAGE_LOCATION_QUOTA = "DEFAULT" "image_location_quota" or "10";
+    USER_STORAGE_QUOTA = "DEFAULT" "user_storage_quota" or "0";
+    PROPERTY_PROTECTION_FILE = "DEFAULT" "property_protection_file" or "";
+    PROPERTY_PROTECTION_FORMAT = "DEFAULT" "property_protection_rule_format" or "roles";
     IMAGE_SIZE_CAP = "DEFAULT" "image_size_cap" or "1099511627776";
     SHOW_IMAGE_DIRECT_URL = "DEFAULT" "show_image_direct_url" or "false";
     SHOW_MULTIPLE_LOCATIONS = "DEFAULT" "show_multiple_locations" or "false";
@@ -115,6 +119,13 @@ options! {
         formerly "DEFAULT" "sqlite_synchronous";
     MAX_POOL_SIZE = "database" "max_pool_size" or "5"
         formerly "DEFAULT" "sql_max_pool_size" formerly "database" "sql_max_pool_size";
+
+    POLICY_FILE = "oslo_policy" "policy_file" or "policy.yaml" formerly "DEFAULT" "policy_file";
+    POLICY_DIRS = "oslo_policy" "policy_dirs" or "policy.d" formerly "DEFAULT" "policy_dirs";
+    POLICY_DEFAULT_RULE = "oslo_policy" "policy_default_rule" or "default"
+        formerly "DEFAULT" "policy_default_rule";
+    ENFORCE_NEW_DEFAULTS = "oslo_policy" "enforce_new_defaults" or "true";
+    ENFORCE_SCOPE = "oslo_policy" "enforce_scope" or "true";
 
     LISTEN = "glissade" "listen" or "";
     LISTEN_MODE = "glissade" "listen_mode" or "660";
@@ -223,7 +234,6 @@ const ACCEPTED_SECTIONS: &[&str] = &[
     "oslo_messaging_notifications",
     "oslo_messaging_rabbit",
     "oslo_middleware_tracing",
-    "oslo_policy",
     "oslo_reports",
     "profiler",
     "profiler_jaeger",
@@ -257,7 +267,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "image_cache_max_size",
             "image_cache_sqlite_db",
             "image_cache_stall_time",
-            "image_location_quota",
             "instance_format",
             "instance_uuid_format",
             "log_color",
@@ -275,8 +284,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "logging_user_identity_format",
             "max_logfile_count",
             "max_logfile_size_mb",
-            "property_protection_file",
-            "property_protection_rule_format",
             "publish_errors",
             "pydev_worker_debug_host",
             "pydev_worker_debug_port",
@@ -296,7 +303,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "use_keystone_limits",
             "use_stderr",
             "use_syslog",
-            "user_storage_quota",
             "verbose",
             "wakeup_time",
             "watch_log_file",
@@ -368,6 +374,17 @@ const ACCEPTED: &[(&str, &[&str])] = &[
         ],
     ),
     ("oslo_middleware", &["max_request_body_size", "secure_proxy_ssl_header"]),
+    (
+        "oslo_policy",
+        &[
+            "remote_content_type",
+            "remote_ssl_ca_crt_file",
+            "remote_ssl_client_crt_file",
+            "remote_ssl_client_key_file",
+            "remote_ssl_verify_server_crt",
+            "remote_timeout",
+        ],
+    ),
     ("paste_deploy", &["config_file"]),
     ("task", &["task_executor", "task_time_to_live"]),
 ];

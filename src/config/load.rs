@@ -15,7 +15,7 @@ use super::options::Options;
 use super::value::{self, Parsed};
 use super::{
     Api, Database, Durability, Glissade, Identity, IoUring, Listen, Log, Settings, Sources, Stores,
-    access, front, stores,
+    access, front, policy, stores,
 };
 use crate::image::HashAlgo;
 use crate::limits;
@@ -82,7 +82,8 @@ fn settings(
     let identity = access::identity(options, &trusted, listen.tcp().is_none())?;
     keep_inside(sources, options, &listen, &identity)?;
     warnings.extend(access::warnings(options, &identity));
-    let api = api(options)?;
+    let dirs = sources.directories(std::env::var_os("OS_GLANCE_CONFIG_DIR"));
+    let api = api(options, &dirs)?;
     let self_url = api.worker_self_reference_url.as_deref();
     let mut glissade = glissade(sources, options, &listen, self_url)?;
     glissade.trusted_proxies = trusted;
@@ -94,6 +95,7 @@ fn settings(
         database,
         stores,
         api,
+        policy: policy::policy(options, &dirs)?,
         glissade,
         log: log(options)?,
         warnings,
@@ -171,8 +173,10 @@ fn listen_mode(text: &str) -> Parsed<u32> {
         .ok_or_else(|| "give a mode in octal digits such as 660".to_owned())
 }
 
-fn api(options: &Options) -> Result<Api, ConfigError> {
+fn api(options: &Options, dirs: &[PathBuf]) -> Result<Api, ConfigError> {
     refuse_encrypted_locations(options)?;
+    let (property_protection_file, property_protection_format) =
+        policy::property_protection(options, dirs)?;
     let flag = |opt| options.need(opt, value::boolean);
     let page = |opt| options.need(opt, value::number(1..=i128::from(i32::MAX), "a number"));
     let size_cap = value::number(1..=1 << 63, "a number of bytes such as 1099511627776");
@@ -184,6 +188,11 @@ fn api(options: &Options) -> Result<Api, ConfigError> {
         image_property_quota: options.need(&known::IMAGE_PROPERTY_QUOTA, value::quota)?,
         image_tag_quota: options.need(&known::IMAGE_TAG_QUOTA, value::quota)?,
         image_member_quota: options.need(&known::IMAGE_MEMBER_QUOTA, value::quota)?,
+        image_location_quota: options.need(&known::IMAGE_LOCATION_QUOTA, value::quota)?,
+        user_storage_quota_bytes: options
+            .need(&known::USER_STORAGE_QUOTA, policy::storage_quota)?,
+        property_protection_file,
+        property_protection_format,
         image_size_cap_bytes: options.need(&known::IMAGE_SIZE_CAP, size_cap)?,
         show_image_direct_url: flag(&known::SHOW_IMAGE_DIRECT_URL)?,
         show_multiple_locations: flag(&known::SHOW_MULTIPLE_LOCATIONS)?,

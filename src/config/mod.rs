@@ -12,6 +12,7 @@ mod known;
 mod load;
 mod network;
 mod options;
+mod policy;
 mod secret;
 mod sources;
 mod stores;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub stores: Stores,
     /// Options of the API itself.
     pub api: Api,
+    /// `[oslo_policy]`.
+    pub policy: Policy,
     /// `[glissade]`.
     pub glissade: Glissade,
     /// Logging (`debug`, `log_file`, `log_dir`, `use_json`).
@@ -164,6 +167,14 @@ pub struct Api {
     pub image_tag_quota: Option<u64>,
     /// `image_member_quota`; `None` is unlimited.
     pub image_member_quota: Option<u64>,
+    /// `image_location_quota`; `None` is unlimited.
+    pub image_location_quota: Option<u64>,
+    /// `user_storage_quota` in bytes; `None` is unlimited.
+    pub user_storage_quota_bytes: Option<u64>,
+    /// `property_protection_file`.
+    pub property_protection_file: Option<PathBuf>,
+    /// `property_protection_rule_format`.
+    pub property_protection_format: PropertyRuleFormat,
     /// `image_size_cap` in bytes.
     pub image_size_cap_bytes: u64,
     /// `show_image_direct_url`.
@@ -191,6 +202,43 @@ pub struct Api {
     /// `[oslo_middleware] enable_proxy_headers_parsing`: a proxy says under which address clients
     /// know this service.
     pub believes_forwarded: bool,
+}
+
+/// What a file of property protections names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PropertyRuleFormat {
+    /// Roles.
+    Roles,
+    /// One policy for each operation.
+    Policies,
+}
+
+/// `[oslo_policy]` (`CF-12`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// `policy_file`, which need not be there.
+    pub file: Option<PathBuf>,
+    /// `policy_dirs`, which need not be there.
+    pub dirs: Vec<PathBuf>,
+    /// `policy_default_rule`.
+    pub default_rule: Option<String>,
+    /// `enforce_new_defaults`: deprecated checks and the rules of ownership beside them are off.
+    pub enforces_new_defaults: bool,
+    /// `enforce_scope`: only tokens for a project will do.
+    pub enforces_scope: bool,
+}
+
+/// Glance's own policies, and no files.
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            file: None,
+            dirs: Vec::new(),
+            default_rule: Some("default".to_owned()),
+            enforces_new_defaults: true,
+            enforces_scope: true,
+        }
+    }
 }
 
 /// Whether io_uring is used.

@@ -43,6 +43,17 @@ impl Sources {
         Ok(each_once(files))
     }
 
+    /// Directories in which files that a configuration names by a relative path are looked for.
+    pub(super) fn directories(&self, environment: Option<OsString>) -> Vec<PathBuf> {
+        let files = self.main_files(environment);
+        let beside = files.iter().filter_map(|file| file.parent());
+        let dirs = beside.chain(self.config_dirs.iter().map(PathBuf::as_path));
+        dirs.filter_map(|dir| {
+            std::path::absolute(if dir.as_os_str().is_empty() { Path::new(".") } else { dir }).ok()
+        })
+        .collect()
+    }
+
     fn main_files(&self, environment: Option<OsString>) -> Vec<PathBuf> {
         if !self.config_files.is_empty() || !self.config_dirs.is_empty() {
             return self.config_files.clone();

@@ -13,10 +13,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::api::App;
+use crate::auth::{Enforcer, PropertyRules};
 use crate::buffer::Arena;
 use crate::config::{
     Api, Cors, Database, Durability, FileStore, Glissade, Healthcheck, Identity, IoUring, Log,
-    Settings, Stores,
+    Policy, PropertyRuleFormat, Settings, Stores,
 };
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
 use crate::lanes::Lanes;
@@ -70,8 +71,20 @@ impl World {
         );
         let settings = Arc::new(settings);
         let reads = Arena::new(MIB, 0).unwrap();
-        let app =
-            App { settings, repo: repo.clone(), stores, uploads, keystone: None, reads, metrics };
+        let enforcer = Arc::new(Enforcer::load(settings.policy.clone()).unwrap());
+        let property_rules = PropertyRules::default();
+        let repo_handle = repo.clone();
+        let app = App {
+            settings,
+            repo: repo_handle,
+            enforcer,
+            property_rules,
+            stores,
+            uploads,
+            keystone: None,
+            reads,
+            metrics,
+        };
         Self { app, repo, fast, slow, _dir: dir }
     }
 
@@ -158,6 +171,10 @@ fn settings(sqlite_path: &Path) -> Settings {
             image_property_quota: Some(128),
             image_tag_quota: Some(128),
             image_member_quota: Some(128),
+            image_location_quota: Some(10),
+            user_storage_quota_bytes: None,
+            property_protection_file: None,
+            property_protection_format: PropertyRuleFormat::Roles,
             image_size_cap_bytes: 1 << 40,
             show_image_direct_url: true,
             show_multiple_locations: true,
@@ -172,6 +189,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             cors: Cors::default(),
             believes_forwarded: false,
         },
+        policy: Policy::default(),
         glissade: Glissade {
             listen_mode: 0o600,
             trusted_proxies: vec![],
