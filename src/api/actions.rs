@@ -8,7 +8,8 @@ use super::App;
 use super::answer;
 use super::fault::Fault;
 use super::images::find;
-use crate::auth::Identity;
+use super::may;
+use crate::auth::{Action, Identity};
 use crate::image::Status;
 
 /// `deactivate`: the data is for administrators only.
@@ -17,7 +18,7 @@ pub(super) async fn deactivate(
     caller: &Identity,
     id: &str,
 ) -> Result<Response<Bytes>, Fault> {
-    step(app, caller, id, Status::Active, Status::Deactivated, "deactivate").await
+    step(app, caller, id, Action::Deactivate, Status::Active, Status::Deactivated).await
 }
 
 /// `reactivate`: the reverse.
@@ -26,7 +27,7 @@ pub(super) async fn reactivate(
     caller: &Identity,
     id: &str,
 ) -> Result<Response<Bytes>, Fault> {
-    step(app, caller, id, Status::Deactivated, Status::Active, "reactivate").await
+    step(app, caller, id, Action::Reactivate, Status::Deactivated, Status::Active).await
 }
 
 /// Moves the status, unless it is there already.
@@ -34,16 +35,18 @@ async fn step(
     app: &App,
     caller: &Identity,
     id: &str,
+    action: Action,
     from: Status,
     to: Status,
-    what: &str,
 ) -> Result<Response<Bytes>, Fault> {
     let image = find(app, caller, id).await?;
+    may::change(app, caller, action, &image)?;
     if image.status == from {
         app.repo.transition(&image.id, from, to).await?;
     } else if image.status != to {
         return Err(Fault::forbidden(format!(
-            "Not allowed to {what} image in status '{}'",
+            "Not allowed to {} image in status '{}'",
+            action.name(),
             image.status
         )));
     }

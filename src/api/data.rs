@@ -18,12 +18,13 @@ use super::cors;
 use super::fault::Fault;
 use super::identify::identify;
 use super::images;
+use super::may;
 use super::outgoing;
 use super::request_id::RequestId;
 use super::router::{self, Route};
 use super::wire::{self, After};
 use super::{App, accept, answer};
-use crate::auth::Identity;
+use crate::auth::{Action, Identity};
 use crate::limits::DRAIN_BYTES_MAX;
 use crate::meta::MetaError;
 use crate::observe::metrics::{self, UploadResult};
@@ -157,7 +158,9 @@ impl Exchange<'_> {
             (None, Framing::Chunked) => SizeHint::Unknown,
         };
         let store_id = self.store_id()?;
+        may::write(&self.caller)?;
         let image = images::find(self.app, &self.caller, id).await?;
+        may::change(self.app, &self.caller, Action::UploadImage, &image)?;
         Ok(upload::Request { image_id: image.id, store_id, hint })
     }
 

@@ -8,9 +8,10 @@ use super::App;
 use super::answer;
 use super::check;
 use super::fault::Fault;
+use super::may;
 use super::peer;
 use super::view;
-use crate::auth::Identity;
+use crate::auth::{Action, Identity};
 use crate::image::{Image, ImageId};
 use crate::store::StoreErrorKind;
 
@@ -23,9 +24,10 @@ pub(super) async fn create(
 ) -> Result<Response<Bytes>, Fault> {
     let mut image = check::create(body, &app.settings.api)?;
     image.owner = image.owner.or_else(|| caller.project_id.clone());
+    may::create(app, caller, &image)?;
     app.repo.create(&image).await?;
     let location = format!("{}/v2/images/{}", peer::base_url(app, head), image.id);
-    let created = answer::json(StatusCode::CREATED, &view::image(app, &image));
+    let created = answer::json(StatusCode::CREATED, &view::image(app, caller, &image));
     Ok(with_targets(app, answer::with_header(created, "location", &location)))
 }
 
@@ -45,13 +47,19 @@ fn with_targets(app: &App, mut response: Response<Bytes>) -> Response<Bytes> {
 /// `GET /v2/images/{image_id}` (`SD-01`).
 pub(super) async fn show(app: &App, caller: &Identity, id: &str) -> Result<Response<Bytes>, Fault> {
     let image = find(app, caller, id).await?;
-    Ok(answer::json(StatusCode::OK, &view::image(app, &image)))
+    may::with(app, caller, Action::GetImage, &image)?;
+    Ok(answer::json(StatusCode::OK, &view::image(app, caller, &image)))
 }
 
-/// Reads the record that a path names; what is no UUID names none.
-pub(super) async fn find(app: &App, _caller: &Identity, id: &str) -> Result<Image, Fault> {
+/// Reads the record that a path names, if it is there for the caller (`VI-01`); what is no UUID
+/// names none.
+pub(super) async fn find(app: &App, caller: &Identity, id: &str) -> Result<Image, Fault> {
     let parsed = ImageId::parse(id).ok_or_else(|| Fault::no_image(id))?;
-    Ok(app.repo.get(&parsed).await?)
+    let image = app.repo.get(&parsed).await?;
+    match may::is_visible(app, caller, &image).await? {
+        true => Ok(image),
+        false => Err(Fault::no_image(id)),
+    }
 }
 
 /// `DELETE /v2/images/{image_id}`: the record first, then its data (`SD-04`, `SD-05`).
@@ -65,6 +73,7 @@ pub(super) async fn delete(
     id: &str,
 ) -> Result<Response<Bytes>, Fault> {
     let image = find(app, caller, id).await.map_err(|fault| to_delete(fault, id))?;
+    may::change(app, caller, Action::DeleteImage, &image)?;
     if image.protected {
         let message = format!("Image {id} is protected and cannot be deleted.");
         return Err(Fault::forbidden(message));

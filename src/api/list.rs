@@ -7,6 +7,7 @@ use http::request::Parts;
 use super::App;
 use super::fault::Fault;
 use super::filter;
+use super::may;
 use super::paging::Paging;
 use super::view;
 use crate::auth::Identity;
@@ -16,16 +17,27 @@ use crate::meta::{Direction, Filter, FlagColumn, ListQuery, Shown, SortKey};
 /// Answers a page of images.
 pub(super) async fn list(
     app: &App,
-    _caller: &Identity,
+    caller: &Identity,
     head: &Parts,
 ) -> Result<Response<Bytes>, Fault> {
     let paging = Paging::parse(head.uri.query().unwrap_or_default(), &app.settings.api)?;
     let mut query = query_of(&paging.rest)?;
+    may::list(app, caller)?;
+    query.viewer = may::viewer(caller);
+    if query.filters.iter().any(|filter| asks_for_unreadable(app, caller, filter)) {
+        query.shown = Shown::Nothing;
+    }
     query.limit = paging.limit;
     query.marker.clone_from(&paging.marker);
     let images = app.repo.list(&query).await?;
-    let views = images.iter().map(|image| view::image(app, image)).collect();
+    let seen = images.iter().filter(|image| may::sees(app, caller, image));
+    let views = seen.map(|image| view::image(app, caller, image)).collect();
     Ok(paging.page("images", views, images.last().map(|last| last.id.as_str())))
+}
+
+/// What a caller may not read can't be found by its value either.
+fn asks_for_unreadable(app: &App, caller: &Identity, filter: &Filter) -> bool {
+    matches!(filter, Filter::Property(name, _) if !may::reads(app, caller, name))
 }
 
 /// Filters and order of a list. A filter that is repeated narrows the list each time; of

@@ -13,15 +13,19 @@ use super::App;
 use super::answer;
 use super::fault::Fault;
 use super::images::find;
-use crate::auth::Identity;
+use super::may;
+use super::view;
+use crate::auth::{Action, Identity};
 use crate::image::{Image, ImageId, Location, Status};
 use crate::meta::MetaError;
 
 /// `GET /v2/images/{image_id}/locations`.
 pub(super) async fn list(app: &App, caller: &Identity, id: &str) -> Result<Response<Bytes>, Fault> {
     let image = find(app, caller, id).await?;
+    may::with(app, caller, Action::FetchImageLocation, &image)?;
     let shown = |at: &Location| json!({ "url": at.url, "metadata": at.metadata });
-    let locations: Value = app.stores.by_weight(&image.locations).into_iter().map(shown).collect();
+    let locations: Value =
+        view::readable_locations(app, caller, &image).into_iter().map(shown).collect();
     Ok(answer::json(StatusCode::OK, &locations))
 }
 
@@ -128,6 +132,8 @@ pub(super) async fn delete_from_store(
     }
     let found = find(app, caller, id).await;
     let image = found.map_err(|fault| fault.or_not_found(format!("Failed to find image {id}")))?;
+    may::with(app, caller, Action::GetImageLocation, &image)?;
+    may::change(app, caller, Action::DeleteImageLocation, &image)?;
     let location = copy_in(app, &image, store_id)?;
     remove(app, &image.id, location).await?;
     Ok(answer::no_content())

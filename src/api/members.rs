@@ -1,7 +1,6 @@
 //! Members: `/v2/images/{image_id}/members...` (`ME-01` to `ME-03`).
 //!
-//! Only shared images have any. Each action is one function, in which the question who may is to
-//! be asked where the image has been found.
+//! Only shared images have any. The owner makes members, and the member says what becomes of it.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -13,8 +12,9 @@ use super::check;
 use super::fault::Fault;
 use super::images::find;
 use super::isotime;
+use super::may;
 use super::view::fields;
-use crate::auth::Identity;
+use crate::auth::{Action, Identity};
 use crate::image::{Image, Member, MemberStatus, Visibility};
 use crate::meta::MetaError;
 
@@ -27,8 +27,10 @@ pub(super) async fn list(app: &App, caller: &Identity, id: &str) -> Result<Respo
         format!("Not allowed to list members for image {}: {ONLY_SHARED}", image.id)
     })
     .await?;
-    let members = app.repo.members(&image.id).await?;
-    let members: Vec<Value> = members.iter().map(view).collect();
+    may_members(app, caller, Action::GetMembers, &image)?;
+    let may_show = may_members(app, caller, Action::GetMember, &image).is_ok();
+    let members = known_members(app, caller, &image).await?;
+    let members: Vec<Value> = members.iter().filter(|_| may_show).map(view).collect();
     let list = json!({ "members": members, "schema": "/v2/schemas/members" });
     Ok(answer::json(StatusCode::OK, &list))
 }
@@ -44,13 +46,13 @@ pub(super) async fn show(
     if image.visibility != Visibility::Shared {
         return Err(Fault::new(StatusCode::NOT_FOUND, ONLY_SHARED));
     }
-    let members = app.repo.members(&image.id).await?;
-    let found = members.iter().find(|found| found.member_id == member);
-    let found = found.ok_or_else(|| MetaError::NoMember {
-        image: image.id.clone(),
-        member: member.to_owned(),
-    })?;
-    Ok(answer::json(StatusCode::OK, &view(found)))
+    let found =
+        one_member(app, caller, &image, member).await.map_err(|fault| match fault.status() {
+            // So that nobody learns of a member by a refusal.
+            StatusCode::FORBIDDEN => Fault::new(StatusCode::NOT_FOUND, fault.message()),
+            _ => fault,
+        })?;
+    Ok(answer::json(StatusCode::OK, &view(&found)))
 }
 
 /// `POST .../members`: 200, not 201.
@@ -65,6 +67,10 @@ pub(super) async fn add(
         format!("Not allowed to create members for image {}.", image.id)
     })
     .await?;
+    may_members(app, caller, Action::AddMember, &image)?;
+    legacy(app, caller, image.owner.is_some() && image.owner == caller.project_id, || {
+        format!("Not allowed to create members for image {}.", image.id)
+    })?;
     if check::is_wide(&member) {
         return Err(Fault::bad_request(check::WIDE_VALUE));
     }
@@ -87,9 +93,11 @@ pub(super) async fn update(
         format!("Not allowed to update members for image {}.", image.id)
     })
     .await?;
-    let no_member = || MetaError::NoMember { image: image.id.clone(), member: member.to_owned() };
-    let members = app.repo.members(&image.id).await?;
-    members.iter().find(|found| found.member_id == member).ok_or_else(no_member)?;
+    one_member(app, caller, &image, member).await?;
+    may_members(app, caller, Action::ModifyMember, &image)?;
+    legacy(app, caller, image.owner != caller.project_id, || {
+        format!("Not allowed to update members for image {}.", image.id)
+    })?;
     let status = status.as_str().and_then(MemberStatus::parse).ok_or_else(|| {
         Fault::bad_request(
             "Incorrect request: Status must be \"pending\", \"accepted\" or \"rejected\".",
@@ -110,6 +118,11 @@ pub(super) async fn remove(
         format!("Not allowed to delete members for image {}.", image.id)
     })
     .await?;
+    one_member(app, caller, &image, member).await?;
+    may_members(app, caller, Action::DeleteMember, &image)?;
+    legacy(app, caller, image.owner == caller.project_id, || {
+        format!("Not allowed to delete members for image {}.", image.id)
+    })?;
     app.repo.remove_member(&image.id, member).await?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
@@ -135,6 +148,53 @@ async fn shared(
         Visibility::Shared => Ok(image),
         _ => Err(Fault::forbidden(refusal(&image))),
     }
+}
+
+/// Asks for something with the members of an image, which the caller must be let see.
+fn may_members(app: &App, caller: &Identity, action: Action, image: &Image) -> Result<(), Fault> {
+    may::with(app, caller, Action::GetImage, image)?;
+    may::with(app, caller, action, image)
+}
+
+/// Without the new defaults there are rules of ownership beside the policies.
+fn legacy(
+    app: &App,
+    caller: &Identity,
+    is_fulfilled: bool,
+    refusal: impl Fn() -> String,
+) -> Result<(), Fault> {
+    match app.enforcer.enforces_new_defaults() || caller.is_admin || is_fulfilled {
+        true => Ok(()),
+        false => Err(Fault::forbidden(refusal())),
+    }
+}
+
+/// The members that the caller may know of: a member knows of itself (`ME-03`).
+async fn known_members(
+    app: &App,
+    caller: &Identity,
+    image: &Image,
+) -> Result<Vec<Member>, MetaError> {
+    let mut members = app.repo.members(&image.id).await?;
+    let is_owner = image.owner.is_some() && image.owner == caller.project_id;
+    if !caller.is_admin && !is_owner {
+        members.retain(|member| Some(&member.member_id) == caller.project_id.as_ref());
+    }
+    Ok(members)
+}
+
+/// The member of this name, if the caller may know of it.
+async fn one_member(
+    app: &App,
+    caller: &Identity,
+    image: &Image,
+    member: &str,
+) -> Result<Member, Fault> {
+    may_members(app, caller, Action::GetMember, image)?;
+    let members = known_members(app, caller, image).await?;
+    let found = members.into_iter().find(|found| found.member_id == member);
+    let no_member = || MetaError::NoMember { image: image.id.clone(), member: member.to_owned() };
+    Ok(found.ok_or_else(no_member)?)
 }
 
 fn not_added(error: MetaError, image: &Image) -> Fault {

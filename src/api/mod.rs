@@ -19,6 +19,7 @@ mod images;
 mod isotime;
 mod list;
 mod locations;
+mod may;
 mod members;
 mod outgoing;
 mod paging;
@@ -141,6 +142,9 @@ async fn serve_caller(
     body: &Bytes,
     route: Route,
 ) -> Result<Response<Bytes>, Fault> {
+    if route.changes() {
+        may::write(caller)?;
+    }
     if route.refuses_body() && !body.is_empty() {
         return Err(Fault::bad_request("A body is not expected with this request."));
     }
@@ -170,9 +174,9 @@ async fn serve_caller(
         Route::InfoStoresDetail => stores::detail(app, caller),
         Route::InfoUsage => Ok(stores::usage(caller)),
         Route::ListTasks => tasks::list(app, caller, head).await,
-        Route::CreateTask => Err(tasks::create(caller, body)),
+        Route::CreateTask => Err(tasks::create(app, caller, body)),
         Route::ShowTask(id) => tasks::show(app, caller, &id).await,
-        Route::DeleteTask(_) => Err(tasks::delete(caller)),
+        Route::DeleteTask(_) => Err(tasks::delete(app, caller)),
         Route::Schema(which) => Ok(schema::show(app, which)),
         Route::NotYet(pattern) => Err(not_yet(&head.method, pattern)),
         Route::PutImageData(_) | Route::GetImageData(_) | Route::StageImageData(_) => {

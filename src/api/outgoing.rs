@@ -9,10 +9,11 @@ use tokio::net::TcpStream;
 use super::data::{Exchange, Kept};
 use super::fault::Fault;
 use super::images;
+use super::may;
 use super::ranges::{self, Part};
 use super::wire::{self, After};
 use super::{App, answer};
-use crate::auth::Identity;
+use crate::auth::{Action, Identity};
 use crate::download::{self, Outgoing, Pace, SendError};
 use crate::image::{Image, Location};
 use crate::limits::SLOTS_PER_DOWNLOAD_MAX;
@@ -52,8 +53,13 @@ async fn find(
     id: &str,
     query: &str,
 ) -> Result<Option<(Image, Source)>, Fault> {
-    let prefer = preferred_stores(app, query)?;
     let image = images::find(app, caller, id).await?;
+    may_download(app, caller, &image)?;
+    let prefer = preferred_stores(query);
+    if !prefer.is_empty() {
+        may::with(app, caller, Action::DownloadFromStore, &image)?;
+        must_be_configured(app, &prefer)?;
+    }
     let locations = in_order(app, &image, &prefer);
     let mut last = None;
     for location in locations {
@@ -72,17 +78,31 @@ async fn find(
     }
 }
 
-/// `?prefer=s1,s2` (`DD-07`); a reserved store is as unknown as any other (`D-24`).
-fn preferred_stores(app: &App, query: &str) -> Result<Vec<String>, Fault> {
+/// `DD-08`, `VI-05`.
+fn may_download(app: &App, caller: &Identity, image: &Image) -> Result<(), Fault> {
+    if !may::has_data_of(caller, image) {
+        let message = "The requested image has been deactivated. Image data download is forbidden.";
+        return Err(Fault::forbidden(message));
+    }
+    may::with(app, caller, Action::DownloadImage, image)
+}
+
+/// `?prefer=s1,s2` (`DD-07`).
+fn preferred_stores(query: &str) -> Vec<String> {
     let mut stores = Vec::new();
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         if key == "prefer" {
             stores.extend(value.split(',').map(|id| id.trim().to_owned()));
         }
     }
+    stores
+}
+
+/// A reserved store is as unknown as any other (`D-24`).
+fn must_be_configured(app: &App, stores: &[String]) -> Result<(), Fault> {
     match stores.iter().find(|id| app.stores.get(id).is_none()) {
         Some(id) => Err(Fault::bad_request(format!("Store '{id}' is not configured."))),
-        None => Ok(stores),
+        None => Ok(()),
     }
 }
 

@@ -97,6 +97,28 @@ impl Route {
         matches!(self, Self::VersionChoices | Self::Versions | Self::Health | Self::Options)
     }
 
+    /// Whether it is for those only who may do more than look.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateImage
+                | Self::UpdateImage(_)
+                | Self::DeleteImage(_)
+                | Self::PutImageData(_)
+                | Self::StageImageData(_)
+                | Self::Deactivate(_)
+                | Self::Reactivate(_)
+                | Self::PutTag(..)
+                | Self::DeleteTag(..)
+                | Self::AddMember(_)
+                | Self::UpdateMember(..)
+                | Self::RemoveMember(..)
+                | Self::DeleteFromStore(..)
+                | Self::CreateTask
+        )
+    }
+
     /// The class under which the metrics count it.
     #[must_use]
     pub fn class(&self) -> metrics::Route {

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::App;
 use super::answer;
 use super::fault::Fault;
-use crate::auth::Identity;
+use super::may;
+use crate::auth::{Action, Identity};
 use crate::store::Entry;
 
 /// `GET /v2/info/import`.
@@ -28,7 +29,10 @@ pub(super) fn list(app: &App) -> Result<Response<Bytes>, Fault> {
 }
 
 /// `GET /v2/info/stores/detail`: what only administrators and services need.
-pub(super) fn detail(app: &App, _caller: &Identity) -> Result<Response<Bytes>, Fault> {
+pub(super) fn detail(app: &App, caller: &Identity) -> Result<Response<Bytes>, Fault> {
+    if app.stores.is_multi() {
+        may::act(app, caller, Action::StoresInfoDetail, &())?;
+    }
     listed(app, |entry| {
         let mut view = brief(entry, app);
         view.insert("type".into(), entry.store.scheme().into());

@@ -9,7 +9,8 @@ use super::answer;
 use super::check;
 use super::fault::Fault;
 use super::images::find;
-use crate::auth::Identity;
+use super::may;
+use crate::auth::{Action, Identity};
 use crate::image::Image;
 
 /// `PUT`: sets a tag, which may be there already.
@@ -21,6 +22,7 @@ pub(super) async fn put(
 ) -> Result<Response<Bytes>, Fault> {
     check::value_of("tags", &json!([tag]), &app.settings.api)?;
     let before = lookup(app, caller, id).await?;
+    may::change(app, caller, Action::ModifyImage, &before)?;
     let mut after = before.clone();
     after.tags.insert(tag.to_owned());
     let checked = check::changed(&before, &after, &app.settings.api);
@@ -37,6 +39,7 @@ pub(super) async fn delete(
     tag: &str,
 ) -> Result<Response<Bytes>, Fault> {
     let before = lookup(app, caller, id).await?;
+    may::change(app, caller, Action::ModifyImage, &before)?;
     let mut after = before.clone();
     if !after.tags.remove(tag) {
         return Err(Fault::not_found());

@@ -15,12 +15,13 @@ use super::fault::{Fault, NOT_FOUND};
 use super::images::find;
 use super::isotime;
 use super::list::sort_direction;
+use super::may;
 use super::paging::Paging;
 use super::schema;
 use super::view::fields;
-use crate::auth::Identity;
+use crate::auth::{Action, Identity};
 use crate::image::{ImageId, Task};
-use crate::meta::{Direction, MetaError, TaskColumn, TaskQuery, TaskSortKey, Viewer};
+use crate::meta::{Direction, MetaError, TaskColumn, TaskQuery, TaskSortKey};
 
 /// Values of the filter `status`.
 const STATUSES: [&str; 4] = ["pending", "processing", "success", "failure"];
@@ -28,11 +29,12 @@ const STATUSES: [&str; 4] = ["pending", "processing", "success", "failure"];
 /// `GET /v2/tasks`.
 pub(super) async fn list(
     app: &App,
-    _caller: &Identity,
+    caller: &Identity,
     head: &Parts,
 ) -> Result<Response<Bytes>, Fault> {
+    may_use(app, caller)?;
     let paging = Paging::parse(head.uri.query().unwrap_or_default(), &app.settings.api)?;
-    let tasks = app.repo.tasks(&query_of(&paging)?).await.map_err(|error| match error {
+    let tasks = app.repo.tasks(&query_of(&paging, caller)?).await.map_err(|error| match error {
         MetaError::NoTask(_) => Fault::bad_request(Fault::from(error).message()),
         other => other.into(),
     })?;
@@ -41,17 +43,17 @@ pub(super) async fn list(
 }
 
 /// `GET /v2/tasks/{task_id}`.
-pub(super) async fn show(
-    app: &App,
-    _caller: &Identity,
-    id: &str,
-) -> Result<Response<Bytes>, Fault> {
+pub(super) async fn show(app: &App, caller: &Identity, id: &str) -> Result<Response<Bytes>, Fault> {
+    may_use(app, caller)?;
     let task = app.repo.task(id).await?;
     Ok(answer::json(StatusCode::OK, &whole(&task).into()))
 }
 
 /// `DELETE /v2/tasks/{task_id}`: never.
-pub(super) fn delete(_caller: &Identity) -> Fault {
+pub(super) fn delete(app: &App, caller: &Identity) -> Fault {
+    if let Err(fault) = may_use(app, caller) {
+        return fault;
+    }
     let message = "This operation is currently not permitted on Glance Tasks. They are auto \
                    deleted after reaching the time based on their expires_at property.";
     Fault::new(StatusCode::METHOD_NOT_ALLOWED, message)
@@ -60,8 +62,8 @@ pub(super) fn delete(_caller: &Identity) -> Fault {
 }
 
 /// `POST /v2/tasks`: refused, after the checks that Glance makes first (`TK-02`).
-pub(super) fn create(_caller: &Identity, body: &[u8]) -> Fault {
-    match create_body(body) {
+pub(super) fn create(app: &App, caller: &Identity, body: &[u8]) -> Fault {
+    match may_use(app, caller).and_then(|()| create_body(body)) {
         Ok(()) => Fault::forbidden(
             "Tasks can't be made by hand here. Make an image and import its data with POST \
              /v2/images/{image_id}/import",
@@ -91,12 +93,18 @@ pub(super) async fn of_image(
 ) -> Result<Response<Bytes>, Fault> {
     let found = find(app, caller, id).await;
     let image = found.map_err(|fault| fault.or_not_found(NOT_FOUND))?;
-    let tasks = app.repo.tasks_of(&image.id, &Viewer::admin()).await?;
+    may::with(app, caller, Action::GetImage, &image)?;
+    let tasks = app.repo.tasks_of(&image.id, &may::viewer(caller)).await?;
     let tasks: Vec<Value> = tasks.iter().map(record).collect();
     Ok(answer::json(StatusCode::OK, &json!({ "tasks": tasks })))
 }
 
-fn query_of(paging: &Paging) -> Result<TaskQuery, Fault> {
+/// All of tasks is behind one policy (`TK-01`).
+fn may_use(app: &App, caller: &Identity) -> Result<(), Fault> {
+    may::act(app, caller, Action::TasksApiAccess, &())
+}
+
+fn query_of(paging: &Paging, caller: &Identity) -> Result<TaskQuery, Fault> {
     if paging.marker.as_ref().is_some_and(|marker| ImageId::parse(marker).is_none()) {
         return Err(Fault::bad_request("Invalid marker format"));
     }
@@ -114,7 +122,7 @@ fn query_of(paging: &Paging) -> Result<TaskQuery, Fault> {
         filters.extend(TaskColumn::parse(name).map(|column| (column, value.clone())));
     }
     let (limit, marker) = (paging.limit, paging.marker.clone());
-    Ok(TaskQuery { limit, marker, viewer: Viewer::admin(), filters, sort: (key, direction) })
+    Ok(TaskQuery { limit, marker, viewer: may::viewer(caller), filters, sort: (key, direction) })
 }
 
 fn sort_key(word: &str) -> Result<TaskSortKey, Fault> {

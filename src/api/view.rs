@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::App;
 use super::isotime;
+use super::may;
+use crate::auth::Identity;
 use crate::image::{Image, Location, LocationStatus};
 use crate::meta::CLAIM_PROPERTY;
 
@@ -11,10 +13,10 @@ use crate::meta::CLAIM_PROPERTY;
 const HIDDEN: [&str; 3] = ["os_glance_stage_host", "os_glance_hash_op_host", CLAIM_PROPERTY];
 
 /// The record as create, show and list answer it.
-pub(super) fn image(app: &App, image: &Image) -> Value {
-    let mut view = properties(image);
+pub(super) fn image(app: &App, caller: &Identity, image: &Image) -> Value {
+    let mut view = properties(app, caller, image);
     view.extend(attributes(image));
-    let locations = readable_locations(app, image);
+    let locations = readable_locations(app, caller, image);
     view.extend(data_urls(app, &locations));
     view.extend(links(image));
     let stores: Vec<&str> = locations.iter().filter_map(|location| location.store_id()).collect();
@@ -24,8 +26,9 @@ pub(super) fn image(app: &App, image: &Image) -> Value {
     view.into()
 }
 
-fn properties(image: &Image) -> Map<String, Value> {
-    let shown = image.properties.iter().filter(|(key, _)| !HIDDEN.contains(&key.as_str()));
+fn properties(app: &App, caller: &Identity, image: &Image) -> Map<String, Value> {
+    let is_shown = |key: &str| !HIDDEN.contains(&key) && may::reads(app, caller, key);
+    let shown = image.properties.iter().filter(|(key, _)| is_shown(key));
     shown.map(|(key, value)| (key.clone(), value.as_str().into())).collect()
 }
 
@@ -52,8 +55,15 @@ fn attributes(image: &Image) -> Map<String, Value> {
     ])
 }
 
-/// Copies whose data can be read, best store first (`RC-03`).
-fn readable_locations<'a>(app: &App, image: &'a Image) -> Vec<&'a Location> {
+/// Copies whose data the caller can read, best store first (`RC-03`).
+pub(super) fn readable_locations<'a>(
+    app: &App,
+    caller: &Identity,
+    image: &'a Image,
+) -> Vec<&'a Location> {
+    if !may::has_data_of(caller, image) {
+        return Vec::new();
+    }
     let mut locations = app.stores.by_weight(&image.locations);
     locations.retain(|location| location.status == LocationStatus::Active);
     locations

@@ -30,7 +30,7 @@ use crate::upload::{Janitor, Uploads};
 
 /// The service, and handles on what it would otherwise hide.
 pub(super) struct World {
-    pub(super) app: App,
+    pub(super) app: Arc<App>,
     pub(super) repo: Arc<SqliteRepo>,
     pub(super) fast: Arc<Shelf>,
     pub(super) slow: Arc<Shelf>,
@@ -44,9 +44,14 @@ impl World {
 
     /// A service whose API options differ, or which has a single store.
     pub(super) async fn with(change: impl FnOnce(&mut Api), is_multi: bool) -> Self {
+        Self::with_settings(|settings| change(&mut settings.api), is_multi).await
+    }
+
+    /// A service whose options differ.
+    pub(super) async fn with_settings(change: impl FnOnce(&mut Settings), is_multi: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(&dir.path().join("glance.sqlite"));
-        change(&mut settings.api);
+        change(&mut settings);
         let repo = SqliteRepo::open(&settings.database, Durability::None).await.unwrap();
         let repo = Arc::new(repo);
         let (fast, slow) = (Arc::new(Shelf::file("fast")), Arc::new(Shelf::file("slow")));
@@ -72,7 +77,10 @@ impl World {
         let settings = Arc::new(settings);
         let reads = Arena::new(MIB, 0).unwrap();
         let enforcer = Arc::new(Enforcer::load(settings.policy.clone()).unwrap());
-        let property_rules = PropertyRules::default();
+        let property_rules = settings.api.property_protection_file.as_ref().map(|path| {
+            PropertyRules::load(path, settings.api.property_protection_format).unwrap()
+        });
+        let property_rules = property_rules.unwrap_or_default();
         let repo_handle = repo.clone();
         let app = App {
             settings,
@@ -85,6 +93,7 @@ impl World {
             reads,
             metrics,
         };
+        let app = Arc::new(app);
         Self { app, repo, fast, slow, _dir: dir }
     }
 
