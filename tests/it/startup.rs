@@ -102,6 +102,15 @@ fn wrong_values_are_refused_by_name() {
     }
 }
 
+/// `GLISSADE_LANES` forces a tier of kernels, and one that isn't there is refused.
+#[test]
+fn an_unknown_tier_of_lanes_is_refused_by_name() {
+    let setup = Setup::new();
+    let mut command = serve(&setup, &LOOPBACK);
+    command.env("GLISSADE_LANES", "neon");
+    assert_refused(command, &["GLISSADE_LANES=neon", "avx512, avx2, portable"]);
+}
+
 /// Secrets in what is refused are not repeated.
 #[test]
 fn a_refusal_keeps_secrets() {

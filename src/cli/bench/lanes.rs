@@ -29,6 +29,9 @@ pub struct LanesBench {
     pub json: bool,
 }
 
+/// Hashes bytes and throws the digests away.
+pub type HashBytes = Box<dyn Fn(&[u8])>;
+
 /// What the lanes are compared with.
 #[allow(missing_debug_implementations, reason = "a function has nothing to show")]
 pub struct Serial {
@@ -37,7 +40,7 @@ pub struct Serial {
     /// Whether it is the loop for which [`FUSED_GAINS_MIN`] is meant.
     pub is_openssl: bool,
     /// Computes MD5 and SHA-512 of some bytes, one after the other.
-    pub hash: Box<dyn Fn(&[u8])>,
+    pub hash: HashBytes,
 }
 
 impl Serial {

@@ -20,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use control::Control;
-pub use lanes::{LanesBench, LanesReport, Serial};
+pub use lanes::{HashBytes, LanesBench, LanesReport, Serial};
 pub use report::Report;
 pub use size::ByteSize;
 pub use upload::UploadBench;

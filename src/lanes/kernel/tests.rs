@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 
 use super::simd::Simd;
-use super::tier::{Tier, TierError};
+use super::tier::{Tier, TierError, is_usable};
 use super::*;
 use crate::image::HashAlgo;
 use crate::lanes::fuzzing::come_and_go;
@@ -132,4 +132,11 @@ fn a_forced_tier_is_taken_or_refused_with_a_reason() {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+#[test]
+fn a_tier_is_used_only_with_known_answers() {
+    assert!(is_usable(&Ok(())));
+    assert!(!is_usable(&Err(TierError::Wrong("avx2"))));
+    assert!(!is_usable(&Err(TierError::Lacking { name: "avx2", lacks: "bmi2".into() })));
 }

@@ -119,7 +119,7 @@ impl Tier {
 }
 
 /// Whether a tier may be used; warns of one that computes wrong digests.
-fn is_usable(checked: &Result<(), TierError>) -> bool {
+pub(super) fn is_usable(checked: &Result<(), TierError>) -> bool {
     if let Err(TierError::Wrong(name)) = checked {
         tracing::warn!(tier = name, "these hashing kernels gave a wrong digest; not used");
     }
