@@ -386,6 +386,27 @@ impl Drop for Pool {
 mod tests {
     use super::*;
 
+    /// What was set before connecting holds afterwards: zero-copy writes are on, and every wait has
+    /// its bound, which the operator's overrules.
+    #[test]
+    fn rb_07_rb_09_a_connection_copies_nothing_and_waits_for_nobody_for_ever() {
+        let Some(directory) = crate::env::directory("ceph") else { return };
+        let conf = Some(directory.join("ceph.conf"));
+        for (secs, waits) in [(None, [30, 30, 60]), (Some(7), [7, 7, 7])] {
+            let (user, timeout) = (Some("glance".into()), secs.map(Duration::from_secs));
+            let connection = Connection::new(Options { conf: conf.clone(), user, timeout });
+            let cluster = connection.unwrap().cluster().unwrap();
+            for option in ["rbd_cache", "rbd_disable_zero_copy_writes"] {
+                assert_eq!(cluster.get(option).as_deref(), Some("false"), "{option}");
+            }
+            let options = ["client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout"];
+            for (option, secs) in options.iter().zip(waits) {
+                let found: f64 = cluster.get(option).unwrap().parse().unwrap();
+                assert!((found - f64::from(secs)).abs() < 0.5, "{option} is {found}");
+            }
+        }
+    }
+
     #[test]
     fn addresses_are_told_apart_whole() {
         let ours = bare_addresses("[v2:127.0.0.1:0/12,v1:127.0.0.1:0/12]");

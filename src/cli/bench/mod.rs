@@ -4,7 +4,8 @@
 //! throughput, the server's CPU by kind of thread, and its memory. In the same run, round by
 //! round, the same client sends the same bytes to two controls: the serial loop of Glance (read
 //! 64 KiB, MD5, SHA-512, write) and a receiver that doesn't hash. Figures of different runs or
-//! machines don't compare; ratios within one run do.
+//! machines don't compare; ratios within one run do. `bench store` leaves the server out, and
+//! `bench lanes` everything but the hashes.
 
 mod client;
 mod control;
@@ -13,16 +14,22 @@ mod process;
 mod report;
 mod scratch;
 mod size;
+mod store;
 mod upload;
 mod usage;
 
 use std::io;
 use std::path::PathBuf;
 
+use crate::config::ConfigError;
+use crate::ring::RingRefused;
+use crate::store::{OpenError, StoreError};
+
 pub use control::Control;
 pub use lanes::{HashBytes, LanesBench, LanesReport, Serial};
 pub use report::Report;
 pub use size::ByteSize;
+pub use store::{StoreBench, StoreReport};
 pub use upload::UploadBench;
 
 /// What is measured.
@@ -32,6 +39,8 @@ pub enum BenchCommand {
     Upload(UploadBench),
     /// Hashes on one core with each tier of kernels, beside a serial loop
     Lanes(LanesBench),
+    /// Writes into a configured store, beside the shortest way to the same place
+    Store(StoreBench),
     /// A control that `bench upload` starts
     #[command(hide = true)]
     Control(Control),
@@ -51,6 +60,11 @@ impl BenchCommand {
             }
             Self::Lanes(bench) => {
                 let report = bench.run(&Serial::of_this_host());
+                print!("{}", if bench.json { report.json() } else { report.to_string() });
+                Ok(())
+            }
+            Self::Store(bench) => {
+                let report = bench.run()?;
                 print!("{}", if bench.json { report.json() } else { report.to_string() });
                 Ok(())
             }
@@ -102,6 +116,39 @@ pub enum BenchError {
         expected: String,
         /// Size and checksum shown.
         found: String,
+    },
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(ConfigError),
+    /// A configured store can't be used.
+    #[error(transparent)]
+    Open(OpenError),
+    /// io_uring is required and refused.
+    #[error(transparent)]
+    Ring(RingRefused),
+    /// No store has the id.
+    #[error("there is no store {id}; pass one of these as --store: {known}")]
+    UnknownStore {
+        /// What was asked for.
+        id: String,
+        /// The stores that are configured.
+        known: String,
+    },
+    /// The store failed a write, or a removal.
+    #[error("store {store}: {source}; if it can be reached, look for what the run has left in it")]
+    Store {
+        /// Its id.
+        store: String,
+        /// What it said.
+        source: StoreError,
+    },
+    /// A tool that we compare with failed, or printed something unexpected.
+    #[error("{command}: {said}; does it work when you run it by hand?")]
+    Tool {
+        /// The command.
+        command: String,
+        /// What it printed.
+        said: String,
     },
     /// The operating system refused something.
     #[error("{context}: {source}")]

@@ -92,11 +92,23 @@ fn thread(path: &str) -> Option<(Role, Duration)> {
     Some((Role::of(name.trim()), spent))
 }
 
-/// utime + stime of a `stat` file. The name, which may hold spaces and parentheses, ends at the
-/// last parenthesis; they are the 12th and 13th fields after it.
+/// CPU time of children that have ended and were waited for.
+pub(super) fn cpu_of_children() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    times_of_stat(&stat, 13).unwrap_or_default()
+}
+
+/// utime + stime of a `stat` file.
 fn cpu_of_stat(stat: &str) -> Option<Duration> {
+    times_of_stat(stat, 11)
+}
+
+/// User and system time after `skip` fields. The name, which may hold spaces and parentheses, ends
+/// at the last parenthesis; the 12th and 13th fields after it are the process's own times, the next
+/// two its children's.
+fn times_of_stat(stat: &str, skip: usize) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
-    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    let mut times = fields.split_whitespace().skip(skip).map(str::parse::<u64>);
     let ticks = times.next()?.ok()? + times.next()?.ok()?;
     Some(Duration::from_nanos(ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second())))
 }
@@ -171,6 +183,9 @@ mod tests {
         let ticks = rustix::param::clock_ticks_per_second();
         assert_eq!(cpu_of_stat(stat), Some(Duration::from_nanos(300 * (1_000_000_000 / ticks))));
         assert_eq!(cpu_of_stat("42 (short) R 1"), None);
+        let children = stat.replace("250 50 0 0", "250 50 30 12");
+        let spent = Duration::from_nanos(42 * (1_000_000_000 / ticks));
+        assert_eq!(times_of_stat(&children, 13), Some(spent));
     }
 
     #[test]

@@ -1,0 +1,105 @@
+//! What came of `glissade bench store`: medians over rounds, the ratio within rounds.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::super::ByteSize;
+use super::super::report::{median, ratio};
+use super::limit::Limit;
+use crate::limits::SLOT_BYTES;
+use crate::store::Store;
+
+/// MiB in a slot, and in a GiB.
+const SLOT_MIB: f64 = SLOT_BYTES as f64 / 1_048_576.0;
+const GIB_MIB: f64 = 1024.0;
+
+/// One image's way into the store, or beside it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Turn {
+    pub(super) mib_per_sec: f64,
+    /// User and system time of every thread of ours, in seconds.
+    pub(super) cpu_per_gib: f64,
+}
+
+impl Turn {
+    pub(super) fn new(slots: u64, took: Duration, cpu: Duration) -> Self {
+        let mib = slots as f64 * SLOT_MIB;
+        Self {
+            mib_per_sec: ratio(mib, took.as_secs_f64()),
+            cpu_per_gib: ratio(cpu.as_secs_f64(), mib / GIB_MIB),
+        }
+    }
+}
+
+/// A run's outcome; `Display` is a table for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoreReport {
+    store: String,
+    scheme: &'static str,
+    size: ByteSize,
+    limit: &'static str,
+    /// Writes of the limit in flight, of a MiB each.
+    depth: usize,
+    /// Throughput of the draft over the limit's, the median of the rounds'; above 1 is faster.
+    ratio: f64,
+    draft: Vec<Turn>,
+    beside: Vec<Turn>,
+}
+
+impl StoreReport {
+    pub(super) fn new(
+        store: &dyn Store,
+        size: ByteSize,
+        limit: &Limit,
+        draft: Vec<Turn>,
+        beside: Vec<Turn>,
+    ) -> Self {
+        let rounds = draft.iter().zip(&beside);
+        let ratio = median(rounds.map(|(ours, least)| ratio(ours.mib_per_sec, least.mib_per_sec)));
+        let (store, scheme) = (store.id().to_owned(), store.scheme());
+        Self {
+            store,
+            scheme,
+            size,
+            limit: limit.name(),
+            depth: limit.depth(),
+            ratio,
+            draft,
+            beside,
+        }
+    }
+
+    /// Throughput of the draft over the limit's.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        self.ratio
+    }
+
+    /// The report with every round, as one JSON document.
+    #[must_use]
+    pub fn json(&self) -> String {
+        // Only maps with keys that are no strings can fail, and there are none.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+impl fmt::Display for StoreReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store, scheme, size, limit, depth, ratio, .. } = self;
+        let rounds = self.draft.len();
+        writeln!(f, "store {store} ({scheme}): {size}, {depth} writes of 1 MiB in flight")?;
+        writeln!(f, "medians of {rounds} rounds, interleaved\n")?;
+        writeln!(f, "{:<18}{:>14}{limit:>15}", "", "draft")?;
+        let rows: [(&str, fn(&Turn) -> f64); 2] = [
+            ("throughput, MiB/s", |turn| turn.mib_per_sec),
+            ("CPU-s per GiB", |turn| turn.cpu_per_gib),
+        ];
+        for (label, figure) in rows {
+            let of = |turns: &[Turn]| median(turns.iter().map(figure));
+            writeln!(f, "{label:<18}{:>14.2}{:>15.2}", of(&self.draft), of(&self.beside))?;
+        }
+        writeln!(f, "\ndraft / {limit}: throughput {ratio:.2}")
+    }
+}
