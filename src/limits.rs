@@ -38,6 +38,10 @@ pub const SLOT_ARENA_BYTES: usize = 512 * MIB;
 /// Bytes of a file allocated ahead when the size is not known.
 pub const ALLOCATE_AHEAD_BYTES: u64 = 256 * MIB as u64;
 
+/// Zeros that are a hole in a thin file, where they start at a multiple of it: what Glance writes
+/// at once and so leaves out.
+pub const HOLE_BYTES: usize = 64 * KIB;
+
 /// First and longest step by which an rbd image of unknown size grows; each is twice the last.
 pub const RBD_GROW_BYTES: (u64, u64) = (8 * MIB as u64, 8192 * MIB as u64);
 /// Reads of one download from Ceph in flight, a slot each.
@@ -184,4 +188,5 @@ const _: () = assert!(SLOTS_PER_UPLOAD_MAX * SLOT_BYTES <= 8 * MIB);
 const _: () = assert!(SLOTS_PER_RBD_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);
 const _: () = assert!((SLOTS_PER_RBD_UPLOAD_MAX + SLOTS_READ_AHEAD_MAX) * SLOT_BYTES <= 40 * MIB);
 const _: () = assert!(SLOT_BYTES.is_multiple_of(LANE_SLICE_BYTES));
+const _: () = assert!(HOLE_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
 const _: () = assert!(SLOTS_WARM * SLOT_BYTES <= SLOT_ARENA_BYTES);

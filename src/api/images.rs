@@ -90,7 +90,7 @@ pub(super) async fn delete(
     Ok(answer::no_content())
 }
 
-/// Refuses when data is in use, or its store away (`SD-05`). Whatever else a store says, that the
+/// Refuses when data is in use, its store away or read-only (`SD-05`, `FS-07`). Whatever else a store says, that the
 /// data is gone already for one, is no reason to keep a record.
 async fn ask_stores(app: &App, image: &Image) -> Result<(), Fault> {
     for location in &image.locations {
@@ -101,6 +101,10 @@ async fn ask_stores(app: &App, image: &Image) -> Result<(), Fault> {
                 return Err(in_use(&image.id));
             }
             StoreErrorKind::Unavailable => return Err(error.into()),
+            StoreErrorKind::Denied => {
+                tracing::error!(image_id = %image.id, %error, "a delete was refused");
+                return Err(Fault::forbidden("You cannot delete the data of this image."));
+            }
             _ => {}
         }
     }

@@ -21,7 +21,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -221,11 +221,26 @@ impl Frozen {
         unsafe { std::slice::from_raw_parts(self.held.as_ptr(), padded) }
     }
 
-    /// Whether every byte is zero. Blocks are folded without a branch in them, so that the compiler
-    /// uses vectors; data ends it at its first block, as a rule.
+    /// Whether every byte is zero.
     #[must_use]
     pub fn is_zero(&self) -> bool {
-        self.chunks(SLOT_ALIGN_BYTES).all(|block| block.iter().fold(0, |sum, byte| sum | byte) == 0)
+        is_zero(self)
+    }
+
+    /// Where there is data: runs of blocks of `block` bytes that are not all zeros, in order.
+    pub fn data_runs(&self, block: usize) -> impl Iterator<Item = Range<usize>> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let is_hole = |at: usize| is_zero(&self[at..(at + block).min(self.len())]);
+            while at < self.len() && is_hole(at) {
+                at += block;
+            }
+            let start = at;
+            while at < self.len() && !is_hole(at) {
+                at += block;
+            }
+            (start < at).then(|| start..at.min(self.len()))
+        })
     }
 
     /// The same bytes for those who take [`Bytes`]; the slot is theirs until they let go.
@@ -252,6 +267,12 @@ impl AsRef<[u8]> for Frozen {
     fn as_ref(&self) -> &[u8] {
         self
     }
+}
+
+/// Whether every byte is zero. Blocks are folded without a branch in them, so that the compiler
+/// uses vectors; data ends it at its first block, as a rule.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(SLOT_ALIGN_BYTES).all(|block| block.iter().fold(0, |sum, byte| sum | byte) == 0)
 }
 
 #[cfg(test)]
@@ -283,6 +304,26 @@ mod tests {
             slot.as_mut_slice().fill(0);
             slot.as_mut_slice()[at] = 1;
             assert_eq!(slot.freeze(len).is_zero(), is_zero, "{len} {at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn runs_of_data_leave_whole_blocks_of_zeros_out() {
+        let arena = Arena::new(MIB, 1).unwrap();
+        for (data, runs) in [
+            (&[][..], vec![]),
+            (&[0, 5, 99][..], vec![0..100]),
+            (&[250, 999][..], vec![200..300, 900..950]),
+            (&[310, 420, 949][..], vec![300..500, 900..950]),
+        ] {
+            let mut slot = arena.share(1).take().await;
+            slot.as_mut_slice().fill(0);
+            data.iter().for_each(|at| slot.as_mut_slice()[*at] = 1);
+            let found: Vec<_> = slot.freeze(950).data_runs(100).collect();
+            let wanted: Vec<Range<usize>> = runs;
+            // What lies beyond the chunk is no data of it.
+            let wanted = if data.contains(&999) { vec![wanted[0].clone()] } else { wanted };
+            assert_eq!(found, wanted, "{data:?}");
         }
     }
 

@@ -45,6 +45,8 @@ pub enum Span {
     Exact,
     /// With zero padding up to a page, as direct I/O needs for a tail.
     Padded,
+    /// From one byte to before another, padding included.
+    Part(usize, usize),
 }
 
 impl Span {
@@ -52,6 +54,7 @@ impl Span {
         match self {
             Self::Exact => chunk,
             Self::Padded => chunk.padded(),
+            Self::Part(from, to) => &chunk.padded()[from..to],
         }
     }
 }

@@ -20,6 +20,7 @@ mod drain;
 #[path = "../env/mod.rs"]
 mod env;
 mod faults;
+mod file_store;
 mod full_disk;
 mod memory;
 mod startup;

@@ -12,7 +12,7 @@ use super::Target;
 use super::durable::{Publication, Waiting};
 use crate::buffer::Frozen;
 use crate::image::Location;
-use crate::limits::{ALLOCATE_AHEAD_BYTES, SLOT_ALIGN_BYTES, WRITES_IN_FLIGHT_MAX};
+use crate::limits::{ALLOCATE_AHEAD_BYTES, HOLE_BYTES, SLOT_ALIGN_BYTES, WRITES_IN_FLIGHT_MAX};
 use crate::ring::{self, Span, Writing};
 use crate::store::{Draft, SizeHint, StoreError};
 
@@ -88,6 +88,18 @@ impl FileDraft {
         Ok(())
     }
 
+    /// Writes what is not zero of a chunk; the rest stays a hole (`FS-06`).
+    async fn write_data(&mut self, chunk: &Frozen) -> Result<(), StoreError> {
+        for run in chunk.data_runs(HOLE_BYTES) {
+            self.settle(WRITES_IN_FLIGHT_MAX - 1).await?;
+            let end =
+                if self.is_direct { run.end.next_multiple_of(SLOT_ALIGN_BYTES) } else { run.end };
+            let (span, at) = (Span::Part(run.start, end), self.len + run.start as u64);
+            self.in_flight.push_back(ring::write_at(&self.file, chunk.clone(), span, at));
+        }
+        Ok(())
+    }
+
     /// Direct I/O needs aligned offsets. A source that ever hands over an odd chunk in the middle
     /// gets buffered writes from there on.
     fn keep_aligned(&mut self) -> Result<(), StoreError> {
@@ -115,9 +127,10 @@ impl Draft for FileDraft {
         let end = self.len + chunk.len() as u64;
         self.keep_aligned()?;
         self.allocate_ahead(end).await;
-        self.settle(WRITES_IN_FLIGHT_MAX - 1).await?;
-        let is_hole = self.target.is_thin && chunk.is_zero();
-        if !is_hole {
+        if self.target.is_thin {
+            self.write_data(&chunk).await?;
+        } else {
+            self.settle(WRITES_IN_FLIGHT_MAX - 1).await?;
             let span = if self.is_direct { Span::Padded } else { Span::Exact };
             self.in_flight.push_back(ring::write_at(&self.file, chunk, span, self.len));
         }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rustix::fs::Access;
 use serde_json::{Map, Value};
 
 use super::{
@@ -128,16 +129,22 @@ impl Inner {
             SizeHint::Known(size) => size,
             SizeHint::Unknown => 0,
         };
-        let mut best: Option<(&Arc<Dir>, (i64, u64))> = None;
+        let (mut best, mut failure): (Option<(&Arc<Dir>, (i64, u64))>, _) = (None, None);
         for dir in self.dirs.iter().filter(|dir| dir.refusal.is_none()) {
-            let rank = (dir.priority, dir.free_bytes()?);
-            if rank.1 >= needed && best.as_ref().is_none_or(|(_, other)| rank > *other) {
-                best = Some((dir, rank));
+            match dir.free_bytes() {
+                Ok(free) => {
+                    let rank = (dir.priority, free);
+                    if free >= needed && best.as_ref().is_none_or(|(_, other)| rank > *other) {
+                        best = Some((dir, rank));
+                    }
+                }
+                // The others may do: one mount that is away is no full store.
+                Err(error) => failure = Some(error),
             }
         }
         best.map(|(dir, _)| dir).ok_or_else(|| {
             let context = format!("no directory of store {} has {needed} bytes free", self.id);
-            StoreError::new(StoreErrorKind::NoSpace, context)
+            failure.unwrap_or_else(|| StoreError::new(StoreErrorKind::NoSpace, context))
         })
     }
 
@@ -257,6 +264,18 @@ impl Store for FileStore {
             let found = path.metadata();
             let found = found.map_err(|e| StoreError::io(format!("{}", path.display()), e))?;
             plain_size(&path, &found)
+        })
+        .await
+    }
+
+    /// `FS-07`: a name goes with a write to its directory.
+    async fn may_delete(&self, location: &Location) -> Result<(), StoreError> {
+        let path = path_of(location)?;
+        off_runtime(move || {
+            let dir = path.parent().unwrap_or(&path);
+            rustix::fs::access(dir, Access::WRITE_OK).map_err(|error| {
+                StoreError::io(format!("asking to remove {}", path.display()), error.into())
+            })
         })
         .await
     }

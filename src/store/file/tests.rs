@@ -90,6 +90,28 @@ async fn fs_06_thin_files_have_holes_and_the_same_bytes() {
     assert!(stat.blocks() * 512 < 4 * MIB as u64, "{} bytes on disk", stat.blocks() * 512);
 }
 
+/// Holes are as fine as Glance's: 64 KiB, wherever in a chunk.
+#[tokio::test]
+async fn fs_06_zeros_between_data_are_holes_on_both_engines() {
+    let arena = arena();
+    let ring = Engines::start(IoUring::Required, 1, &arena).unwrap();
+    for (engines, policy) in [(&ring, DIRECT), (&Engines::threads("a test"), BUFFERED)] {
+        let dir = TempDir::new().unwrap();
+        let mut options = options(&[(dir.path(), 0)]);
+        options.thin_provisioning = true;
+        let store = open(options, policy);
+        run_all(Bench { store: &store, engines, arena: &arena }).await;
+        let mut data = vec![0; 6 * MIB + 33];
+        for at in [0, MIB + 70_000, 5 * MIB - 1, 6 * MIB + 32] {
+            data[at] = 1;
+        }
+        let location = put(&store, data.clone(), SizeHint::Unknown).await.unwrap();
+        assert!(std::fs::read(path(&location)).unwrap() == data);
+        let blocks = stat(&location).blocks();
+        assert!(blocks * 512 <= 4 * 64 * KIB as u64, "{} bytes on disk", blocks * 512);
+    }
+}
+
 #[tokio::test]
 async fn fs_02_the_highest_priority_with_room_is_filled() {
     let (low, high) = (TempDir::new().unwrap(), TempDir::new().unwrap());

@@ -1,0 +1,98 @@
+//! Goal: what a file store does with the help of its file system: blocks shared instead of bytes
+//! moved, and a mount that turns read-only, which keeps its data and serves it (`GS-02`, `FS-07`).
+//!
+//! Method: loop-mounted XFS, which shares blocks, and a small tmpfs that is remounted.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use glissade::config::{DataDir, Durability, FileStore as Options};
+use glissade::image::{ImageId, Location};
+use glissade::store::file::{FileStore, Policy};
+use glissade::store::{Placed, Staged, Store};
+
+use crate::common::{Body, MIB, Mount, Place, Server, Setup, Upload};
+
+fn store(dir: &Path) -> FileStore {
+    let options = Options {
+        datadirs: vec![DataDir { path: dir.to_owned(), priority: 0 }],
+        file_perm: None,
+        chunk_size_bytes: 65536,
+        thin_provisioning: false,
+        metadata_file: None,
+    };
+    let policy = Policy { durability: Durability::Full, direct_io: true };
+    FileStore::open("fast", options, policy, true).unwrap()
+}
+
+fn path(placed: Placed) -> std::path::PathBuf {
+    let Placed::There(Location { url, .. }) = placed else { panic!("bytes had to move") };
+    url.strip_prefix("file://").unwrap().into()
+}
+
+/// A second mount of a directory: no name can be made across it.
+struct Bind<'a>(&'a Path);
+
+impl<'a> Bind<'a> {
+    fn new(from: &Path, to: &'a Path) -> Self {
+        fs::create_dir_all(to).unwrap();
+        mount(&["--bind", &from.display().to_string(), &to.display().to_string()]);
+        Self(to)
+    }
+}
+
+impl Drop for Bind<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+fn mount(arguments: &[&str]) {
+    assert!(Command::new("mount").args(arguments).status().unwrap().success(), "{arguments:?}");
+}
+
+#[tokio::test]
+async fn blocks_are_shared_where_a_name_can_not_be() {
+    let Some(xfs) = Place::Xfs.open() else { return };
+    let (images, staging) = (xfs.path().join("images"), xfs.path().join("staging"));
+    let store = store(&images);
+    fs::create_dir(&staging).unwrap();
+    fs::write(staging.join("data"), vec![7; 30 * MIB as usize]).unwrap();
+    let elsewhere = xfs.path().join("elsewhere");
+    let _bind = Bind::new(&staging, &elsewhere);
+    let staged = Staged { path: elsewhere.join("data"), size: 30 * MIB };
+    rustix::fs::sync();
+    let before = xfs.free_bytes();
+    let adopted = path(store.adopt(&ImageId::random(), &staged).await.unwrap());
+    let location = Location::new(format!("file://{}", adopted.display()), None);
+    let clone = Store::clone_from(&store, &ImageId::random(), &location).await.unwrap();
+    let clone = path(clone);
+    rustix::fs::sync();
+    assert!(before - xfs.free_bytes() < 10 * MIB, "three copies share their blocks");
+    let inode = |path: &Path| path.metadata().unwrap().ino();
+    assert!(inode(&adopted) != inode(&staged.path) && inode(&adopted) != inode(&clone));
+    for copy in [&adopted, &clone] {
+        assert!(fs::read(copy).unwrap() == fs::read(&staged.path).unwrap());
+    }
+}
+
+#[test]
+fn a_store_that_turns_read_only_keeps_and_serves_its_data() {
+    let Some(tmpfs) = Mount::new("tmpfs", 24 * MIB) else { return };
+    let images = tmpfs.path().join("images").display().to_string();
+    let setup = Setup::new().log_may_complain();
+    let server: Server = setup.set("fast", "filesystem_store_datadir", &images).start();
+    std::os::unix::fs::symlink(&images, server.store("fast")).unwrap();
+    let (image, body) = (server.create(), Body::new(1, 3 * MIB));
+    assert_eq!(Upload::new(&image, body).run(server.address()).status(), 204);
+    let at = tmpfs.path().display().to_string();
+    mount(&["-o", "remount,ro", &at]);
+    assert_eq!(server.delete(&image), 403);
+    server.assert_holds(&image, body, "fast");
+    let refused = Upload::new(&server.create(), body).run(server.address());
+    refused.assert(503, "Insufficient permissions");
+    mount(&["-o", "remount,rw", &at]);
+    assert_eq!(server.delete(&image), 204);
+}
