@@ -19,6 +19,8 @@ IT_THREADS := 2
 # A machine that has not got one skips what needs it, and says so; in CI nothing is skipped.
 ENVIRONMENTS := ceph
 ENVIRONMENTS += glance_store
+ENVIRONMENTS += keystone
+ENVIRONMENTS += clients
 
 # Makes ffi/bindings.rs anew, which needs Ceph's headers and libclang; ours must be the same.
 ifeq ($(CI),true)

@@ -88,16 +88,17 @@ pub(super) fn identity(
     trusted: &[Network],
     is_unix: bool,
 ) -> Result<Identity, ConfigError> {
-    match options.need(&known::FLAVOR, Flavor::parse)? {
+    let may_say = is_unix || !trusted.is_empty();
+    let flavor = options.need(&known::FLAVOR, |text| match Flavor::parse(text)? {
+        Flavor::Proxy if !may_say => Err("with it nobody could call; name the proxy's address in \
+                                          trusted_proxies of [glissade], or listen on a unix socket"
+            .to_owned()),
+        flavor => Ok(flavor),
+    })?;
+    match flavor {
         Flavor::Nobody => Ok(Identity::None),
+        Flavor::Proxy => Ok(Identity::TrustedHeaders),
         Flavor::Keystone => Ok(Identity::Keystone(Box::new(keystone(options)?))),
-        Flavor::Proxy if is_unix || !trusted.is_empty() => Ok(Identity::TrustedHeaders),
-        Flavor::Proxy => Err(ConfigError::missing(
-            known::TRUSTED_PROXIES.section,
-            known::TRUSTED_PROXIES.key,
-            "with flavor trusted-auth nobody could call; name the proxy's address, or listen on a \
-             unix socket",
-        )),
     }
 }
 
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn pr_13_headers_need_somebody_who_may_send_them() {
         let error = read("trusted-auth", "").unwrap_err().to_string();
-        assert!(error.contains("[glissade] trusted_proxies is not set"), "{error}");
+        assert!(error.contains("trusted_proxies of [glissade]"), "{error}");
         for flavor in ["trusted-auth", "trusted-auth+cachemanagement"] {
             let identity = read(flavor, "[glissade]\ntrusted_proxies = 192.0.2.1");
             assert_eq!(identity.unwrap(), Identity::TrustedHeaders);

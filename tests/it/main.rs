@@ -14,6 +14,7 @@
 mod api;
 mod bytes;
 mod ceph;
+mod clients;
 mod common;
 mod crash;
 mod drain;
@@ -22,7 +23,9 @@ mod env;
 mod faults;
 mod file_store;
 mod full_disk;
+mod keystone;
 mod memory;
+mod peers;
 mod startup;
 mod tidy;
 mod wire;

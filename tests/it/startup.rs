@@ -87,7 +87,13 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("fast", "filesystem_thin_provisioning", "2", "2"),
     ("database", "connection", "mysql+pymysql://glance:secret@db/glance", "sqlite"),
     ("database", "connection", "postgresql://glance:secret@db/glance", "sqlite"),
-    ("paste_deploy", "flavor", "keystone", "keystone"),
+    ("paste_deploy", "flavor", "magic", "keystone"),
+    ("paste_deploy", "flavor", "trusted-auth", "trusted_proxies"),
+    ("glissade", "trusted_proxies", "nearby", "192.0.2.0/24"),
+    ("glissade", "listen_mode", "077", "660"),
+    ("cors", "max_age", "soon", "3600"),
+    ("healthcheck", "backends", "magic", "disable_by_file"),
+    ("oslo_middleware", "enable_proxy_headers_parsing", "perhaps", "true"),
 ];
 
 #[test]

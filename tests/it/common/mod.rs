@@ -1,6 +1,7 @@
 //! What the tests share: a server guard, a client that controls every byte, bodies that need no
 //! memory, file systems made for the occasion.
 
+mod cloud;
 mod data;
 mod http;
 mod images;
@@ -12,6 +13,7 @@ mod upload;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub(crate) use cloud::Cloud;
 pub(crate) use data::{Body, Random, sums};
 pub(crate) use http::{Conn, End, Response};
 pub(crate) use metrics::Metrics;

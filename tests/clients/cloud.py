@@ -1,0 +1,158 @@
+"""What the suite shares: who there is, the programs as functions, and steps that are counted."""
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+import urllib.request
+
+import glanceclient.shell
+import openstackclient.shell
+
+
+class Cloud:
+    """A Keystone (tests/env/keystone) whose catalog names one image service: ours."""
+
+    def __init__(self, path, image_url):
+        with open(path) as file:
+            self.facts = json.load(file)
+        self.image_url = image_url
+
+    def environment(self, user):
+        """OS_* for a user, as an RC file sets them."""
+        who = self.facts['users'][user]
+        return {
+            'OS_AUTH_URL': self.facts['url'],
+            'OS_AUTH_TYPE': 'password',
+            'OS_IDENTITY_API_VERSION': '3',
+            'OS_IMAGE_API_VERSION': '2',
+            'OS_USERNAME': user,
+            'OS_PASSWORD': self.facts['password'],
+            'OS_PROJECT_ID': who['project_id'],
+            'OS_USER_DOMAIN_ID': 'default',
+            'OS_REGION_NAME': self.facts['region'],
+        }
+
+    def project(self, user):
+        return self.facts['users'][user]['project_id']
+
+    def enter(self):
+        """Enters our address into the catalog, in place of any other."""
+        endpoints = self._call('GET', '/endpoints?service_id=' + self.facts['image_service_id'])
+        for endpoint in endpoints['endpoints']:
+            self._call('DELETE', '/endpoints/' + endpoint['id'])
+        for interface in ('public', 'internal', 'admin'):
+            self._call('POST', '/endpoints', {'endpoint': {
+                'interface': interface, 'url': self.image_url,
+                'service_id': self.facts['image_service_id'],
+                'region_id': self.facts['region']}})
+
+    def _call(self, method, path, body=None):
+        request = urllib.request.Request(self.facts['url'] + path, method=method)
+        request.add_header('Content-Type', 'application/json')
+        request.add_header('X-Auth-Token', self._token())
+        data = json.dumps(body).encode() if body is not None else None
+        with urllib.request.urlopen(request, data, timeout=60) as answer:
+            text = answer.read()
+            return json.loads(text) if text else None
+
+    def _token(self):
+        who = self.facts['users']['admin']
+        body = {'auth': {
+            'identity': {'methods': ['password'], 'password': {'user': {
+                'id': who['id'], 'password': self.facts['password']}}},
+            'scope': {'project': {'id': who['project_id']}}}}
+        request = urllib.request.Request(self.facts['url'] + '/auth/tokens', method='POST')
+        request.add_header('Content-Type', 'application/json')
+        with urllib.request.urlopen(request, json.dumps(body).encode(), timeout=60) as answer:
+            return answer.headers['X-Subject-Token']
+
+
+class Failed(Exception):
+    """A program ended with another status than 0."""
+
+
+class Shell:
+    """The programs' own entry points, called in this process: starting Python and importing all of
+    it for each command would take most of the time. What they read and print is what they would."""
+
+    def __init__(self, cloud, user):
+        self.environment = cloud.environment(user)
+
+    def openstack(self, *arguments, stdin=None):
+        """What `openstack ARGUMENTS` prints."""
+        return self._run(lambda: openstackclient.shell.main(list(arguments)), stdin)
+
+    def json(self, *arguments):
+        return json.loads(self.openstack(*arguments, '-f', 'json'))
+
+    def glance(self, *arguments, stdin=None):
+        """What `glance ARGUMENTS` prints."""
+        return self._run(lambda: glanceclient.shell.OpenStackImagesShell().main(list(arguments)),
+                         stdin)
+
+    def table(self, *arguments):
+        """The rows of two columns that `glance ARGUMENTS` prints."""
+        rows = (line.strip('|').split('|', 1)
+                for line in self.glance(*arguments).splitlines() if line.startswith('|'))
+        return {row[0].strip(): row[1].strip() for row in rows}
+
+    def _run(self, program, stdin):
+        out, err = io.StringIO(), io.StringIO()
+        saved = dict(os.environ), sys.stdin
+        os.environ.update(self.environment)
+        sys.stdin = stdin or open(os.devnull)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = program()
+        except SystemExit as end:
+            status = end.code
+        except Exception as error:
+            raise Failed(f'{type(error).__name__}: {error}') from error
+        finally:
+            os.environ.clear()
+            os.environ.update(saved[0])
+            sys.stdin = saved[1]
+        if status:
+            raise Failed(f'{status}: {out.getvalue()}{err.getvalue()}')
+        return out.getvalue()
+
+
+class Steps:
+    """Counts what has held, and says what comes next, so that a failure is found."""
+
+    def __init__(self, program):
+        self.program, self.count = program, 0
+
+    def __call__(self, what, *holds):
+        self.count += 1
+        print(f'{self.program}: {what}', flush=True)
+        for each in holds:
+            assert each, f'{self.program}: {what}'
+
+    def refused(self, what, act, *parts):
+        """`act` has to fail, and to say all of `parts`."""
+        try:
+            act()
+        except Exception as error:  # each client has errors of its own
+            said = str(error)
+            missing = [part for part in parts if part not in said]
+            self(what, not missing) if not missing else self(f'{what}: {said}', False)
+        else:
+            self(f'{what}: it was not refused', False)
+
+
+def body(path, seed, size):
+    """Writes a file that nothing compresses, and gives its digests as Glance names them."""
+    with open(path, 'wb') as file:
+        block = hashlib.shake_256(seed.encode()).digest(1 << 16)
+        for at in range(0, size, len(block)):
+            file.write(block[:size - at])
+    return digests(path)
+
+
+def digests(path):
+    with open(path, 'rb') as file:
+        data = file.read()
+    return hashlib.md5(data).hexdigest(), hashlib.sha512(data).hexdigest()

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Starts a Keystone on loopback, with users to call with: SQLite, fernet tokens.
+#
+#   start.sh DIRECTORY      afterwards: DIRECTORY/cloud.json says where it is and who there is
+#
+# One that runs is left alone; one that was stopped is started again with its data and its port.
+# people.py says who there is.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=../venv.sh
+. "$here/../venv.sh"
+
+dir=$(cd "$1" && pwd)
+bin=$venvs/keystone/bin
+export OS_KEYSTONE_CONFIG_DIR=$dir/etc PYTHONWARNINGS=ignore PYTHONDONTWRITEBYTECODE=1
+
+runs() {
+    local pid
+    pid=$(cat "$dir/pid" 2> /dev/null) || return 1
+    { tr "\0" "\n" < "/proc/$pid/environ"; } 2> /dev/null | grep -qxF "OS_KEYSTONE_CONFIG_DIR=$dir/etc"
+}
+
+free_port() {
+    local port
+    for ((port = 13800; port < 13900; port++)); do
+        if ! ss -Hltn "sport = :$port" | grep -q .; then
+            echo "$port"
+            return
+        fi
+    done
+    echo "keystone: no free port between 13800 and 13899" >&2
+    exit 1
+}
+
+configure() {
+    mkdir -p "$dir"/{etc,log,fernet,credential}
+    chmod 700 "$dir"/{fernet,credential}
+    cat > "$dir/etc/keystone.conf" << CONF
+[DEFAULT]
+log_file = $dir/log/keystone.log
+[database]
+connection = sqlite:///$dir/keystone.db?timeout=60
+[token]
+provider = fernet
+# Tokens of tests end when the test says so.
+expiration = 36000
+[fernet_tokens]
+key_repository = $dir/fernet
+[fernet_receipts]
+key_repository = $dir/fernet
+[credential]
+key_repository = $dir/credential
+[identity]
+# As few rounds as bcrypt has: these passwords are worth nothing.
+password_hash_rounds = 4
+[cache]
+enabled = false
+CONF
+}
+
+manage() {
+    "$bin/keystone-manage" --config-file "$dir/etc/keystone.conf" "$@" >> "$dir/log/manage.log" 2>&1 || {
+        echo "keystone: keystone-manage $1 failed; the end of its log:" >&2
+        tail -5 "$dir/log/manage.log" >&2
+        exit 1
+    }
+}
+
+make_cloud() {
+    local user group
+    user=$(id -un) group=$(id -gn)
+    configure
+    manage db_sync
+    "$bin/python" -c 'import sqlite3, sys
+sqlite3.connect(sys.argv[1]).execute("pragma journal_mode=wal")' "$dir/keystone.db"
+    manage fernet_setup --keystone-user "$user" --keystone-group "$group"
+    manage credential_setup --keystone-user "$user" --keystone-group "$group"
+    manage bootstrap --bootstrap-password secret --bootstrap-region-id RegionOne \
+        --bootstrap-admin-url "$url" --bootstrap-public-url "$url" --bootstrap-internal-url "$url"
+}
+
+serve() {
+    rm -f "$dir/log/gunicorn.log"
+    # It must outlive this script and keep none of its descriptors.
+    setsid "$bin/gunicorn" --pythonpath "$here" --worker-tmp-dir /dev/shm --pid "$dir/pid" \
+        --bind "127.0.0.1:$(cat "$dir/port")" --worker-class gthread --threads 4 --timeout 120 \
+        --keep-alive 30 --log-file "$dir/log/gunicorn.log" wsgi:application \
+        > "$dir/log/stdout.log" 2>&1 < /dev/null &
+    for _ in {1..300}; do
+        ! curl --silent --fail --max-time 20 --output /dev/null "$url" || return 0
+        ! grep -qs 'exited with code' "$dir/log/gunicorn.log" || break
+        sleep 0.2
+    done
+    echo "keystone: does not answer; the end of its log:" >&2
+    tail -n 5 "$dir/log/stdout.log" >&2
+    "$here/stop.sh" "$dir"
+    exit 1
+}
+
+if runs; then exit 0; fi
+if [[ ! -e $dir/is-whole ]]; then
+    find "$dir" -mindepth 1 -delete
+    free_port > "$dir/port"
+fi
+url=http://127.0.0.1:$(cat "$dir/port")/v3
+echo "$bin/python" > "$dir/python"
+is_new=
+[[ -e $dir/is-whole ]] || { is_new=yes; make_cloud; }
+serve
+[[ -z $is_new ]] || "$bin/python" "$here/people.py" "$url" > "$dir/cloud.json"
+touch "$dir/is-whole"

@@ -1,0 +1,190 @@
+//! Goal: who calls is what Keystone says, and what it has said is not asked twice (`PR-07`,
+//! `PR-12`, `PR-13`, `CF-10`).
+//!
+//! Method: a real Keystone (`tests/env/keystone`) and a real server that asks it; how often it has
+//! asked stands in its metrics.
+
+use serde_json::json;
+
+use crate::common::{Cloud, Conn, Response, Server, Setup};
+
+#[track_caller]
+fn list(server: &Server, headers: &[(&str, &str)]) -> Response {
+    server.conn().call("GET", "/v2/images", headers, b"")
+}
+
+/// Tokens that came to an end, by how.
+fn lookups(server: &Server, result: &str) -> f64 {
+    server.metrics().with("glissade_token_lookups_total", &format!("result=\"{result}\""))
+}
+
+#[test]
+fn pr_12_a_token_is_asked_about_once_however_many_bring_it() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let server = Setup::new().asking(&cloud).start();
+    let token = cloud.token("member");
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                list(&server, &[("X-Auth-Token", &token)]).assert(200, "images");
+            });
+        }
+    });
+    assert_eq!((lookups(&server, "valid"), lookups(&server, "remembered")), (1.0, 11.0));
+    list(&server, &[("X-Auth-Token", &cloud.token("member"))]).assert(200, "images");
+    assert_eq!(lookups(&server, "valid"), 2.0, "another token is another question");
+}
+
+#[test]
+fn pr_07_without_a_valid_token_clients_are_sent_to_keystone() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let server = Setup::new().asking(&cloud).start();
+    let long = "x".repeat(9000);
+    let any = ("Accept", "*/*");
+    for headers in
+        [&[any][..], &[any, ("X-Auth-Token", "garbage")], &[any, ("X-Auth-Token", &long)]]
+    {
+        for _ in 0..2 {
+            let answer = list(&server, headers);
+            answer.assert(401, "<h1>401 Unauthorized</h1>");
+            let uri = format!("Keystone uri=\"{}\"", cloud.url());
+            assert_eq!(answer.head.header("www-authenticate"), Some(uri.as_str()));
+        }
+    }
+    assert_eq!(lookups(&server, "invalid"), 1.0, "garbage is remembered, too");
+    let json = list(&server, &[("Accept", "application/json")]);
+    assert_eq!(json.assert(401, "message").json()["code"], "401 Unauthorized");
+    assert_eq!(server.call("GET", "/").status(), 300);
+    assert_eq!(server.call("GET", "/healthcheck").status(), 200);
+}
+
+/// The hot routes ask as well, before they take a byte.
+#[test]
+fn pr_07_data_needs_a_token() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let server = Setup::new().asking(&cloud).start();
+    let token = cloud.token("member");
+    let mut conn = server.conn();
+    let record = json!({"disk_format": "raw", "container_format": "bare"}).to_string();
+    let headers = [("X-Auth-Token", token.as_str()), ("Content-Type", "application/json")];
+    let image = conn.call("POST", "/v2/images", &headers, record.as_bytes()).assert(201, "").json();
+    assert_eq!(image["owner"], cloud.project_id("member"));
+    let file = format!("/v2/images/{}/file", image["id"].as_str().unwrap());
+    let data = [("Content-Type", "application/octet-stream")];
+    server.conn().call("PUT", &file, &data, b"data").assert(401, "");
+    let known = [data[0], ("X-Auth-Token", &token)];
+    server.conn().call("PUT", &file, &known, b"data").assert(204, "");
+    server.conn().call("GET", &file, &[], b"").assert(401, "");
+    let headers = [("X-Auth-Token", token.as_str())];
+    assert_eq!(server.conn().call("GET", &file, &headers, b"").body, b"data");
+}
+
+#[test]
+fn pr_12_a_revoked_token_is_found_out() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let server = Setup::new().asking(&cloud).set("keystone_authtoken", "token_cache_time", "-1");
+    let server = server.start();
+    let token = cloud.token("reader");
+    list(&server, &[("X-Auth-Token", &token)]).assert(200, "images");
+    cloud.revoke(&token);
+    list(&server, &[("X-Auth-Token", &token)]).assert(401, "");
+}
+
+/// What a service does for a user may take longer than the user's token lives.
+#[test]
+fn pr_12_an_expired_token_counts_with_a_service_beside_it() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let server = Setup::new().asking(&cloud).start();
+    let expired = cloud.expired_token("member");
+    let user = ("X-Auth-Token", expired.as_str());
+    list(&server, &[user]).assert(401, "");
+    let (nova, member) = (cloud.token("nova"), cloud.token("member"));
+    list(&server, &[user, ("X-Service-Token", &nova)]).assert(200, "images");
+    list(&server, &[user, ("X-Service-Token", &member)]).assert(401, "");
+    list(&server, &[user]).assert(401, "");
+    let valid = ("X-Auth-Token", member.as_str());
+    list(&server, &[valid, ("X-Service-Token", "garbage")]).assert(401, "");
+    list(&server, &[valid, ("X-Service-Token", &nova)]).assert(200, "images");
+}
+
+#[test]
+fn pr_13_headers_are_no_identity_where_keystone_is_asked() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let setup = Setup::new().asking(&cloud).set("glissade", "trusted_proxies", "127.0.0.1");
+    let server = setup.start();
+    let claimed = [
+        ("X-Identity-Status", "Confirmed"),
+        ("X-User-Id", "somebody"),
+        ("X-Project-Id", "theirs"),
+        ("X-Roles", "admin"),
+    ];
+    list(&server, &claimed).assert(401, "");
+    let token = cloud.token("member");
+    let json = ("Content-Type", "application/json");
+    let headers = [&claimed[..], &[("X-Auth-Token", token.as_str()), json]].concat();
+    let made = server.conn().call("POST", "/v2/images", &headers, b"{}").assert(201, "").json();
+    assert_eq!(made["owner"], cloud.project_id("member"));
+}
+
+/// Keystone's absence is not the caller's fault: 503 and not 401. Who is known stays known.
+#[test]
+fn pr_12_keystone_may_be_away_for_a_while() {
+    let Some((cloud, _alone)) = Cloud::alone() else { return };
+    let setup = Setup::new().asking(&cloud).log_may_complain();
+    let server = setup.set("keystone_authtoken", "http_request_max_retries", "1").start();
+    let (known, unknown) = (cloud.token("member"), cloud.token("reader"));
+    list(&server, &[("X-Auth-Token", &known)]).assert(200, "images");
+    cloud.stop();
+    let answer = list(&server, &[("X-Auth-Token", &unknown)]);
+    let back = std::panic::catch_unwind(|| {
+        answer.assert(503, "The Keystone service is temporarily unavailable.");
+        assert!(answer.head.header("www-authenticate").is_none());
+        list(&server, &[("X-Auth-Token", &known)]).assert(200, "images");
+    });
+    cloud.start();
+    back.unwrap();
+    list(&server, &[("X-Auth-Token", &unknown)]).assert(200, "images");
+    assert_eq!(lookups(&server, "unavailable"), 1.0);
+    assert!(!server.log().contains(&unknown), "a token stands in the log");
+}
+
+#[test]
+fn cf_10_an_application_credential_signs_in() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let (id, secret) = cloud.application_credential("glance", "of the server");
+    const SECTION: &str = "keystone_authtoken";
+    let server = Setup::new()
+        .asking(&cloud)
+        .set(SECTION, "auth_type", "v3applicationcredential")
+        .set(SECTION, "application_credential_id", &id)
+        .set(SECTION, "application_credential_secret", &secret)
+        .start();
+    list(&server, &[("X-Auth-Token", &cloud.token("reader"))]).assert(200, "images");
+}
+
+/// A wrong password of the server's own is the operator's to mend, and the log says which.
+#[test]
+fn cf_10_an_account_that_is_refused_is_told_in_the_log() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let setup = Setup::new().asking(&cloud).set("keystone_authtoken", "password", "hunter2");
+    let server = setup.log_may_complain().start();
+    list(&server, &[("X-Auth-Token", &cloud.token("reader"))]).assert(503, "Keystone");
+    let log = server.log();
+    assert!(log.contains("password or project of this server are refused"), "{log}");
+    assert!(!log.contains("hunter2"));
+}
+
+/// The connection outlives the refusal of a small body, and the next request is judged by itself.
+#[test]
+fn pr_07_each_request_of_a_connection_is_judged() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let server = Setup::new().asking(&cloud).start();
+    let (token, mut conn) = (cloud.token("member"), Conn::open(server.address()));
+    for (headers, status) in [
+        (&[("X-Auth-Token", token.as_str())][..], 200),
+        (&[], 401),
+        (&[("X-Auth-Token", &token)], 200),
+    ] {
+        conn.call("GET", "/v2/images", headers, b"").assert(status, "");
+    }
+}
