@@ -17,8 +17,6 @@ mod table;
 mod tasks;
 mod world;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
@@ -153,11 +151,11 @@ async fn cf_14_health_is_for_some_only() {
 
 /// A world behind a proxy that finds out who calls.
 async fn behind_a_proxy() -> World {
-    let mut world = World::new().await;
-    let settings = Arc::get_mut(&mut world.app.settings).unwrap();
-    settings.identity = crate::config::Identity::TrustedHeaders;
-    settings.glissade.trusted_proxies = vec!["192.0.2.1".parse().unwrap()];
-    world
+    let change = |settings: &mut crate::config::Settings| {
+        settings.identity = crate::config::Identity::TrustedHeaders;
+        settings.glissade.trusted_proxies = vec!["192.0.2.1".parse().unwrap()];
+    };
+    World::with_settings(change, true).await
 }
 
 /// Differs: here a refusal can be found in the log, too, by its request id.

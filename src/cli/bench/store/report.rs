@@ -17,7 +17,7 @@ const GIB_MIB: f64 = 1024.0;
 
 /// One image's way into the store, or beside it.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Turn {
+pub(super) struct Turn {
     pub(super) mib_per_sec: f64,
     /// User and system time of every thread of ours, in seconds.
     pub(super) cpu_per_gib: f64,
