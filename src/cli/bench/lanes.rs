@@ -68,7 +68,7 @@ impl Serial {
 
 /// What the fused kernels must gain over OpenSSL's loop, by tier and streams; less means that the
 /// compiler took their interleaving apart. Each stands between the gain with the interleaving and
-/// without it, on the slower of a Zen 4 and a Xeon of the fourth generation. AVX2's kernels for
+/// without it, on the slower of a Zen 4 and a Xeon of the fifth generation. AVX2's kernels for
 /// more than two streams are not fused.
 const FUSED_GAINS_MIN: [(&str, u32, f64); 6] = [
     ("avx512", 1, 1.6),
