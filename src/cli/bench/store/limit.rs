@@ -142,14 +142,14 @@ fn direct(
     );
     let (began, before) = (Instant::now(), cpu_time());
     let write = |first: usize| {
-        let mine = (0..slots).skip(first).step_by(WRITES_IN_FLIGHT_MAX);
-        mine.map(|slot| file.write_all_at(block, slot * SLOT_BYTES as u64)).collect()
+        let mut mine = (0..slots).skip(first).step_by(WRITES_IN_FLIGHT_MAX);
+        mine.try_for_each(|slot| file.write_all_at(block, slot * SLOT_BYTES as u64))
     };
     let written: io::Result<()> = std::thread::scope(|scope| {
         let threads: Vec<_> =
             (0..WRITES_IN_FLIGHT_MAX).map(|first| scope.spawn(move || write(first))).collect();
-        let ended = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-        ended.map(|ended| ended.unwrap_or(Err(io::ErrorKind::Other.into()))).collect()
+        let mut ended = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        ended.try_for_each(|ended| ended.unwrap_or(Err(io::ErrorKind::Other.into())))
     });
     written.map_err(BenchError::io(doing()))?;
     if durability == Durability::Full {

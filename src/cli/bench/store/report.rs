@@ -92,14 +92,13 @@ impl fmt::Display for StoreReport {
         writeln!(f, "store {store} ({scheme}): {size}, {depth} writes of 1 MiB in flight")?;
         writeln!(f, "medians of {rounds} rounds, interleaved\n")?;
         writeln!(f, "{:<18}{:>14}{limit:>15}", "", "draft")?;
-        let rows: [(&str, fn(&Turn) -> f64); 2] = [
-            ("throughput, MiB/s", |turn| turn.mib_per_sec),
-            ("CPU-s per GiB", |turn| turn.cpu_per_gib),
-        ];
-        for (label, figure) in rows {
-            let of = |turns: &[Turn]| median(turns.iter().map(figure));
-            writeln!(f, "{label:<18}{:>14.2}{:>15.2}", of(&self.draft), of(&self.beside))?;
-        }
+        let mut row = |label: &str, figure: fn(&Turn) -> f64| {
+            let [ours, least] =
+                [&self.draft, &self.beside].map(|turns| median(turns.iter().map(figure)));
+            writeln!(f, "{label:<18}{ours:>14.2}{least:>15.2}")
+        };
+        row("throughput, MiB/s", |turn| turn.mib_per_sec)?;
+        row("CPU-s per GiB", |turn| turn.cpu_per_gib)?;
         writeln!(f, "\ndraft / {limit}: throughput {ratio:.2}")
     }
 }
