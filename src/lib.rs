@@ -7,7 +7,7 @@
 //! ```text
 //! 6  main, cli                      wiring: settings -> serve -> drain; the other commands
 //! 5  api                            HTTP and nothing but HTTP
-//! 3  upload  download  auth         the data plane's two stories; who may
+//! 3  upload  download  auth  quota  the data plane's two stories; who may; how much
 //! 2  store  meta                    image data at rest; records in SQL
 //! 1  ring  rbd  lanes  client       the only code that knows io_uring; librbd; hashing; HTTP to others
 //! 0  image limits observe config buffer   nouns, bounds, numbers, options, memory
@@ -36,6 +36,7 @@ pub mod store;
 // Layer 3
 pub mod auth;
 pub mod download;
+pub mod quota;
 pub mod upload;
 
 // Layer 5

@@ -195,7 +195,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// Refuses more `what` than the quota allows.
-fn within(what: &str, attempted: usize, quota: Option<u64>) -> Result<(), Fault> {
+pub(super) fn within(what: &str, attempted: usize, quota: Option<u64>) -> Result<(), Fault> {
     match quota {
         Some(maximum) if attempted as u64 > maximum => Err(Fault::new(
             StatusCode::PAYLOAD_TOO_LARGE,

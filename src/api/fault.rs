@@ -327,6 +327,14 @@ impl From<UploadError> for Fault {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "The incoming image is too large: The provided image is too large.",
             ),
+            UploadError::StorageFull { wanted_bytes, remaining_bytes } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "Image exceeds the storage quota: The size of the data {} will exceed the \
+                     limit. {remaining_bytes} bytes remaining.",
+                    wanted_bytes.map_or("None".to_owned(), |bytes| bytes.to_string())
+                ),
+            ),
             UploadError::SizeShort { expected, got } => Self::bad_request(format!(
                 "Size mismatch: expected {expected} bytes, got {got} bytes"
             )),

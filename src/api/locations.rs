@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::App;
 use super::answer;
+use super::check;
 use super::fault::Fault;
 use super::images::find;
 use super::may;
@@ -49,7 +50,13 @@ pub(super) fn replace(app: &App, image: &Image, value: &Value) -> Result<(), Fau
     if !present.is_empty() {
         return Err(Fault::bad_request("Original locations is not empty"));
     }
+    within_quota(app, wanted.len())?;
     wanted.iter().try_for_each(must_be_readable)
+}
+
+/// `QU-01`.
+fn within_quota(app: &App, attempted: usize) -> Result<(), Fault> {
+    check::within("locations", attempted, app.settings.api.image_location_quota)
 }
 
 /// Adds a location.
@@ -63,6 +70,7 @@ pub(super) fn add(app: &App, image: &Image, position: &str, value: &Value) -> Re
         return Err(Fault::bad_request("Invalid position for adding a location."));
     }
     let wanted = location(app, value);
+    within_quota(app, image.locations.len() + 1)?;
     if image.locations.iter().any(|present| is_equal(present, &wanted)) {
         return Err(Fault::bad_request(format!("The location {} already exists", wanted.url)));
     }

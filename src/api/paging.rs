@@ -46,14 +46,16 @@ impl Paging {
     }
 
     /// Answers a page of `items` under `name`, which is a path below the version too. There is a
-    /// next page after `last` if this one is full.
+    /// next page after the last of the `found` rows if these fill a page, whether or not all of
+    /// them are shown.
     pub(super) fn page(
         &self,
         name: &str,
         items: Vec<Value>,
+        found: usize,
         last: Option<&str>,
     ) -> Response<Bytes> {
-        let is_full = items.len() as u64 == self.limit;
+        let is_full = found as u64 == self.limit;
         let mut page = Map::new();
         page.insert(name.to_owned(), items.into());
         page.insert("first".into(), self.href(name, None).into());

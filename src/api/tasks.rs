@@ -39,7 +39,7 @@ pub(super) async fn list(
         other => other.into(),
     })?;
     let stubs = tasks.iter().map(|task| stub(task).into()).collect();
-    Ok(paging.page("tasks", stubs, tasks.last().map(|last| last.id.as_str())))
+    Ok(paging.page("tasks", stubs, tasks.len(), tasks.last().map(|last| last.id.as_str())))
 }
 
 /// `GET /v2/tasks/{task_id}`.

@@ -6,6 +6,7 @@ mod lists;
 mod members;
 mod tasks;
 mod updates;
+mod usage;
 mod viewers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,7 @@ pub(super) async fn run_all(
     updates::run_all(&open).await;
     members::run_all(&open).await;
     tasks::run_all(&open, &run).await;
+    usage::run_all(&open).await;
     of_racing_claims_one_wins(open("claims").await).await;
     a_commit_makes_the_image_active(open("commit").await).await;
     a_commit_without_the_claim_changes_nothing(open("claim lost").await).await;

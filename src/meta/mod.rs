@@ -152,7 +152,7 @@ pub struct Commit {
 ///
 /// A change is whole or absent, also when its future is dropped half way.
 #[async_trait]
-pub trait Repo: Members + Tasks + Send + Sync + fmt::Debug {
+pub trait Repo: Members + Tasks + Usage + Send + Sync + fmt::Debug {
     /// Inserts a new record. [`MetaError::Exists`] also for the id of a deleted image.
     async fn create(&self, image: &Image) -> Result<(), MetaError>;
 
@@ -246,6 +246,14 @@ pub trait Members {
 
     /// Removes a member. [`MetaError::NoMember`].
     async fn remove_member(&self, image: &ImageId, member: &str) -> Result<(), MetaError>;
+}
+
+/// How much a project has.
+#[async_trait]
+pub trait Usage {
+    /// Bytes of every copy of the owner's images whose data is not gone, the one image left out
+    /// (`QU-03`).
+    async fn stored_bytes(&self, owner: &str, except: &ImageId) -> Result<u64, MetaError>;
 }
 
 /// Tasks as others have recorded them.

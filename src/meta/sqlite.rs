@@ -13,6 +13,7 @@ mod members;
 mod page;
 mod select;
 mod tasks;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

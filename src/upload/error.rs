@@ -5,6 +5,7 @@ use std::io;
 use crate::image::{ImageId, Mismatch, Status};
 use crate::lanes::LanesGone;
 use crate::meta::MetaError;
+use crate::quota::QuotaError;
 use crate::store::StoreError;
 
 use super::source::SourceError;
@@ -39,6 +40,14 @@ pub enum UploadError {
     TooLarge {
         /// The cap.
         cap_bytes: u64,
+    },
+    /// More bytes than the owner's project may still store.
+    #[error("the owner's project has {remaining_bytes} bytes of its user_storage_quota left")]
+    StorageFull {
+        /// Bytes of the data, where they are known.
+        wanted_bytes: Option<u64>,
+        /// Bytes left.
+        remaining_bytes: u64,
     },
     /// The body was shorter than announced.
     #[error("{expected} bytes were announced, {got} came")]
@@ -103,6 +112,17 @@ impl UploadError {
         match self {
             Self::ClientGone { received } | Self::TooSlow { received } => *received,
             _ => 0,
+        }
+    }
+}
+
+impl From<QuotaError> for UploadError {
+    fn from(error: QuotaError) -> Self {
+        match error {
+            QuotaError::StorageFull { wanted_bytes, remaining_bytes } => {
+                Self::StorageFull { wanted_bytes, remaining_bytes }
+            }
+            QuotaError::Meta(error) => Self::Meta(error),
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::lanes::Lanes;
 use crate::meta::{Commit, MetaError, Repo};
 use crate::observe::Metrics;
 use crate::observe::metrics::Stage;
+use crate::quota::{Quotas, Reservation};
 use crate::ring::Engines;
 use crate::store::{Draft, Registry, SizeHint, Store};
 
@@ -66,6 +67,7 @@ pub struct Uploads {
     pub janitor: JanitorHandle,
     active: ActiveUploads,
     limits: Limits,
+    quotas: Quotas,
 }
 
 /// The operator's bounds for an upload.
@@ -99,6 +101,7 @@ pub struct Prepared {
     hint: SizeHint,
     expected: Expected,
     image: Image,
+    room: Option<Arc<Reservation>>,
 }
 
 /// How an upload ended, and what is left of its body on the connection.
@@ -131,7 +134,8 @@ impl Uploads {
             node_id: settings.glissade.node_id.clone(),
         };
         let active = ActiveUploads::default();
-        Self { repo, engines, arena, lanes, metrics, janitor, active, limits }
+        let quotas = Quotas::new(Arc::clone(&repo), settings.api.user_storage_quota_bytes);
+        Self { repo, engines, arena, lanes, metrics, janitor, active, limits, quotas }
     }
 
     /// Checks everything that can be refused before a byte is read, claims the image and begins
@@ -152,6 +156,7 @@ impl Uploads {
             return Err(UploadError::AddDisabled { store_id: store.id().to_owned(), refusal });
         }
         self.check_cap(request.hint)?;
+        let room = self.reserve(&image, request.hint).await?;
         let claim = Claim::take(&self.repo, &image.id, &self.limits.node_id, &self.janitor).await?;
         self.metrics.stage(Stage::Claim, started.elapsed());
         let draft = match store.begin(&image.id, request.hint).await {
@@ -162,7 +167,7 @@ impl Uploads {
             }
         };
         let expected = expected(&image);
-        Ok(Prepared { claim, draft, store, hint: request.hint, expected, image })
+        Ok(Prepared { claim, draft, store, hint: request.hint, expected, image, room })
     }
 
     /// Receives the body on an engine, verifies, seals and commits. The stream must be in blocking
@@ -184,12 +189,12 @@ impl Uploads {
                 return Finished { outcome: Err(error.into()), rest: Rest::unread() };
             }
         };
-        let image = prepared.image.clone();
+        let (image, room) = (prepared.image.clone(), prepared.room.clone());
         let cancel = self.active.enter(&image.id, stream);
         let (transfer, progress) = self.transfer(prepared, socket, framing, prefix);
         let job = self.engines.run(move || transfer.run());
         let (transferred, verdict) = progress::watch(job, &progress, stream).await;
-        self.conclude(transferred, verdict, &cancel, &image).await
+        self.conclude(transferred, verdict, &cancel, &image, room.as_deref()).await
     }
 
     /// Everything that a transfer takes to its engine, and how its pace is watched.
@@ -203,9 +208,9 @@ impl Uploads {
         let Limits { rate_bytes_per_sec_min, stall_grace, .. } = self.limits;
         let (progress, meter) = Progress::new(rate_bytes_per_sec_min, stall_grace);
         let source = SocketBody::new(socket, framing, prefix, meter, self.metrics.clone());
-        let Prepared { claim, draft, store, hint, expected, .. } = prepared;
+        let Prepared { claim, draft, store, hint, expected, room, .. } = prepared;
         let pouring = self.pouring(source, vec![Target { store, draft }], hint, expected);
-        (Transfer { pouring, claim }, progress)
+        (Transfer { pouring: pouring.within(room), claim }, progress)
     }
 
     /// One reading of an image's bytes into any number of stores, under this server's bounds: run
@@ -224,6 +229,7 @@ impl Uploads {
             hashing: self.lanes.open(self.limits.algo),
             share: self.arena.share(self.limits.slots_max.unwrap_or(wanted)),
             size_cap_bytes: self.limits.size_cap_bytes,
+            room: None,
             hint,
             expected,
             metrics: self.metrics.clone(),
@@ -237,6 +243,7 @@ impl Uploads {
         verdict: Verdict,
         cancel: &Cancel,
         image: &Image,
+        room: Option<&Reservation>,
     ) -> Finished {
         let Some(Transferred { outcome, claim, rest }) = transferred else {
             return Finished { outcome: Err(UploadError::EngineGone), rest: Rest::unread() };
@@ -244,7 +251,7 @@ impl Uploads {
         let outcome = match outcome {
             Ok(sealed) => {
                 let started = Instant::now();
-                let committed = self.commit(claim, sealed, image).await;
+                let committed = self.commit(claim, sealed, image, room).await;
                 self.metrics.stage(Stage::Commit, started.elapsed());
                 committed
             }
@@ -267,13 +274,22 @@ impl Uploads {
         claim: Claim,
         sealed: Sealed,
         image: &Image,
+        room: Option<&Reservation>,
     ) -> Result<Image, UploadError> {
+        if let Err(error) = self.confirm(room, image, sealed.size).await {
+            claim.undo().await;
+            return Err(error);
+        }
+        let size_bytes = sealed.size;
         let virtual_size = virtual_size(image, sealed.size);
         let Sealed { location, size, digests } = sealed;
         let commit = Commit { location, size, virtual_size, digests };
         match self.repo.commit(&image.id, claim.token(), &commit).await {
             Ok(image) => {
                 claim.release();
+                if let Some(room) = room {
+                    room.settle(size_bytes);
+                }
                 Ok(image)
             }
             Err(MetaError::NotFound(id)) => {
@@ -284,6 +300,36 @@ impl Uploads {
                 claim.settle_later();
                 Err(error.into())
             }
+        }
+    }
+
+    /// Room in the quota of the image's owner, to be kept until its data is recorded.
+    ///
+    /// # Errors
+    /// [`UploadError::StorageFull`], or the records' own.
+    pub async fn reserve(
+        &self,
+        image: &Image,
+        hint: SizeHint,
+    ) -> Result<Option<Arc<Reservation>>, UploadError> {
+        let known_bytes = match hint {
+            SizeHint::Known(bytes) => Some(bytes),
+            SizeHint::Unknown => None,
+        };
+        let owner = image.owner.as_deref();
+        let reserved = self.quotas.reserve(owner, &image.id, known_bytes).await?;
+        Ok(reserved.map(Arc::new))
+    }
+
+    async fn confirm(
+        &self,
+        room: Option<&Reservation>,
+        image: &Image,
+        size_bytes: u64,
+    ) -> Result<(), UploadError> {
+        match room {
+            Some(room) => Ok(self.quotas.confirm(room, &image.id, size_bytes).await?),
+            None => Ok(()),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::image::{Digests, Expected, Location};
 use crate::lanes::Stream;
 use crate::observe::Metrics;
 use crate::observe::metrics::Stage;
+use crate::quota::Reservation;
 use crate::store::{SizeHint, Store};
 
 use super::error::UploadError;
@@ -28,6 +29,8 @@ pub struct Pouring<S> {
     pub(super) hashing: Stream,
     pub(super) share: Share,
     pub(super) size_cap_bytes: u64,
+    /// Room in the owner's quota, where there is one.
+    pub(super) room: Option<Arc<Reservation>>,
     pub(super) hint: SizeHint,
     pub(super) expected: Expected,
     pub(super) metrics: Metrics,
@@ -55,6 +58,12 @@ pub struct Arrived {
 }
 
 impl<S: ByteSource> Pouring<S> {
+    /// Ends with a refusal when the bytes outgrow this room.
+    #[must_use]
+    pub fn within(self, room: Option<Arc<Reservation>>) -> Self {
+        Self { room, ..self }
+    }
+
     /// Pours. `note` is told of each object at the moment it is sealed, before anything else is
     /// waited for.
     ///
@@ -114,7 +123,10 @@ impl<S: ByteSource> Pouring<S> {
             _ if size > self.size_cap_bytes => {
                 Err(UploadError::TooLarge { cap_bytes: self.size_cap_bytes })
             }
-            _ => Ok(()),
+            _ => match &self.room {
+                Some(room) => Ok(room.grow(size)?),
+                None => Ok(()),
+            },
         }
     }
 }

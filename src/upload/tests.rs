@@ -28,9 +28,14 @@ struct World {
 
 impl World {
     async fn new(mode: IoUring) -> Self {
+        Self::with(mode, |_| {}).await
+    }
+
+    async fn with(mode: IoUring, change: impl FnOnce(&mut config::Settings)) -> Self {
         let dir = TempDir::new().unwrap();
         let sources = Sources { data_dir: Some(dir.path().into()), ..Sources::default() };
-        let settings = config::load(&sources).unwrap();
+        let mut settings = config::load(&sources).unwrap();
+        change(&mut settings);
         let repo = SqliteRepo::open(&settings.database, config::Durability::None).await.unwrap();
         let repo: Arc<dyn Repo> = Arc::new(repo);
         let stores = Arc::new(Registry::open(&settings).unwrap());
@@ -195,4 +200,50 @@ async fn a_transfer_dropped_on_its_engine_leaves_nothing() {
             return;
         }
     }
+}
+
+/// The quota of a project: a known size is refused before anything is claimed, an unknown one when
+/// it outgrows the room, and what has gone gives its room back.
+#[tokio::test]
+async fn qu_03_du_05_a_project_stores_no_more_than_its_quota() {
+    let quota = Some(100_000);
+    let world =
+        World::with(IoUring::Off, |settings| settings.api.user_storage_quota_bytes = quota).await;
+    let owned = async || {
+        let mut image = world.uploads.repo.get(&world.queued().await).await.unwrap();
+        image.id = ImageId::random();
+        image.owner = Some("p".into());
+        world.uploads.repo.create(&image).await.unwrap();
+        image.id
+    };
+    let (first, second) = (owned().await, owned().await);
+    world.upload(&first, &bytes(60_000)).await.unwrap();
+    let refused = world.upload(&second, &bytes(60_000)).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            UploadError::StorageFull { wanted_bytes: Some(60_000), remaining_bytes: 40_000 }
+        ),
+        "{refused:?}"
+    );
+    let unknown = async |data: Vec<u8>| {
+        let hint = SizeHint::Unknown;
+        let request = Request { image_id: second.clone(), store_id: None, hint };
+        let prepared = world.uploads.prepare(&world.stores, request).await.unwrap();
+        let framing = Framing::Length(data.len() as u64);
+        let stream = fed(data);
+        world.uploads.receive(prepared, &stream, framing, bytes::Bytes::new()).await.outcome
+    };
+    let refused = unknown(bytes(60_000)).await.unwrap_err();
+    assert!(matches!(refused, UploadError::StorageFull { wanted_bytes: None, .. }), "{refused:?}");
+    let second_image = world.uploads.repo.get(&second).await.unwrap();
+    assert_eq!((second_image.status, world.files()), (Status::Queued, 1));
+    unknown(bytes(40_000)).await.unwrap();
+    world.uploads.repo.delete(&first, false).await.unwrap();
+    let third = owned().await;
+    let refused = world.upload(&third, &bytes(60_001)).await.unwrap_err();
+    assert!(
+        matches!(refused, UploadError::StorageFull { remaining_bytes: 60_000, .. }),
+        "{refused:?}"
+    );
 }

@@ -180,7 +180,7 @@ async fn pr_13_headers_count_from_a_trusted_peer_only() {
             .header("x-identity-status", status)
             .header("x-user-id", "u")
             .header("x-project-id", "p")
-            .header("x-roles", "member")
+            .header("x-roles", "member,reader")
             .body(Bytes::new())
             .unwrap();
         if let Some(peer) = peer {

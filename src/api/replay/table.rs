@@ -378,3 +378,110 @@ async fn po_01_to_po_20_everybody_asks_for_everything() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// A request by somebody, about JSON.
+async fn ask_as(world: &World, who: &Identity, method: Method, uri: &str, body: &str) -> Answer {
+    let media = if method == Method::PATCH { PATCH } else { "application/json" };
+    let request = Request::builder().method(method).uri(uri).header("content-type", media);
+    let request = request.header("accept", "application/json").extension(who.clone());
+    let request = request.body(Bytes::from(body.to_owned())).unwrap();
+    Answer::of(&respond(&world.app, request).await)
+}
+
+#[tokio::test]
+async fn po_20_pr_12_tokens_of_the_system_and_those_who_only_look() {
+    let world = World::new().await;
+    let system =
+        Identity { project_id: None, system_scope: Some("all".into()), ..Who::Admin.identity() };
+    let answer = ask_as(&world, &system, Method::GET, "/v2/images", "").await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(sentence(&answer), "You are not authorized to complete get_images action.");
+    let answer = ask_as(&world, &Who::Nobody.identity(), Method::POST, "/v2/images", "{}").await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.body.contains("Read-only access"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn po_18_po_19_an_operators_own_policies_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policy.yaml");
+    let rules = "get_image: \"role:reader and not 'secret':%(level)s\"\n\
+                 modify_image: \"@\"\nstores_info_detail: \"role:reader\"\n";
+    std::fs::write(&file, rules).unwrap();
+    let world = World::with_settings(|settings| settings.policy.file = Some(file), true).await;
+    let (open, secret) = (ImageId::random(), ImageId::random());
+    seed(&world, Kind::Public, &open).await;
+    world
+        .seed_queued(secret.as_str(), |image| {
+            image.owner = Some(OWNER.to_owned());
+            image.properties.insert("level".into(), "secret".into());
+        })
+        .await;
+    let reader = Who::Reader.identity();
+    let get = async |uri: &str| ask_as(&world, &reader, Method::GET, uri, "").await;
+    assert_eq!(get("/v2/info/stores/detail").await.status, 200);
+    // The first lacks the property, which fulfils no check and so not this one either.
+    assert_eq!(get(&format!("/v2/images/{open}")).await.status, 200);
+    let hidden = get(&format!("/v2/images/{secret}")).await;
+    assert_eq!(
+        (hidden.status, sentence(&hidden).as_str()),
+        (404, "The resource could not be found.")
+    );
+    let list = get("/v2/images?limit=2").await;
+    assert!(list.body.contains(open.as_str()) && !list.body.contains(secret.as_str()));
+    assert!(list.body.contains("\"next\""), "the page was full before rows were dropped");
+    // However wide the policy, another's image is not for changing.
+    let uri = format!("/v2/images/{open}");
+    let name = r#"[{"op": "replace", "path": "/name", "value": "n"}]"#;
+    let answer = ask_as(&world, &Who::Stranger.identity(), Method::PATCH, &uri, name).await;
+    assert_eq!((answer.status, sentence(&answer).as_str()), (403, "You do not own this image"));
+}
+
+#[tokio::test]
+async fn pp_01_properties_are_protected() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("properties.conf");
+    let all = "create = @\nread = @\nupdate = @\ndelete = @\n";
+    let rules = format!(
+        "[^keep_]\ncreate = admin\nread = @\nupdate = !\ndelete = admin\n\
+         [^secret]\ncreate = admin\nread = admin\nupdate = admin\ndelete = admin\n[.*]\n{all}"
+    );
+    std::fs::write(&file, rules).unwrap();
+    let world = World::with(|api| api.property_protection_file = Some(file), true).await;
+    let id = ImageId::random();
+    world
+        .seed_queued(id.as_str(), |image| {
+            image.owner = Some(OWNER.to_owned());
+            for name in ["keep_a", "secret", "free"] {
+                image.properties.insert(name.into(), "x".into());
+            }
+        })
+        .await;
+    let uri = format!("/v2/images/{id}");
+    let member = Who::Member.identity();
+    let shown = ask_as(&world, &member, Method::GET, &uri, "").await.body;
+    assert!(shown.contains("keep_a") && shown.contains("free") && !shown.contains("secret"));
+    let listed = ask_as(&world, &member, Method::GET, "/v2/images", "").await.body;
+    assert!(listed.contains("keep_a") && !listed.contains("secret"));
+    let guessed = ask_as(&world, &member, Method::GET, "/v2/images?secret=x", "").await.body;
+    assert!(!guessed.contains(id.as_str()), "what can't be read can't be found");
+    let patch = async |who: Who, op: &str, name: &str| {
+        let body = format!(r#"[{{"op": "{op}", "path": "/{name}", "value": "y"}}]"#);
+        let answer = ask_as(&world, &who.identity(), Method::PATCH, &uri, &body).await;
+        (answer.status, if answer.status == 200 { String::new() } else { sentence(&answer) })
+    };
+    let reserved = |name: &str| (403, format!("Attribute '{name}' is reserved."));
+    assert_eq!(patch(Who::Member, "add", "keep_b").await, reserved("keep_b"));
+    assert_eq!(patch(Who::Member, "replace", "keep_a").await, reserved("keep_a"));
+    assert_eq!(patch(Who::Member, "remove", "keep_a").await, reserved("keep_a"));
+    assert_eq!(patch(Who::Member, "replace", "secret").await.0, 409, "it is not there for them");
+    assert_eq!(patch(Who::Member, "add", "secret").await, reserved("secret"));
+    assert_eq!(patch(Who::Member, "replace", "free").await.0, 200);
+    assert_eq!(patch(Who::Admin, "replace", "keep_a").await, reserved("keep_a"));
+    assert_eq!(patch(Who::Admin, "add", "keep_b").await.0, 200);
+    assert_eq!(patch(Who::Admin, "remove", "keep_b").await.0, 200);
+    assert_eq!(patch(Who::Admin, "replace", "secret").await.0, 200);
+    let body = r#"{"keep_c": "x"}"#;
+    let answer = ask_as(&world, &member, Method::POST, "/v2/images", body).await;
+    assert_eq!((answer.status, sentence(&answer)), reserved("keep_c"));
+}
