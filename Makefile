@@ -21,6 +21,7 @@ ENVIRONMENTS := ceph
 ENVIRONMENTS += glance_store
 ENVIRONMENTS += keystone
 ENVIRONMENTS += clients
+ENVIRONMENTS += mariadb postgres glance
 
 # Makes ffi/bindings.rs anew, which needs Ceph's headers and libclang; ours must be the same.
 ifeq ($(CI),true)

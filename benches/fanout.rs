@@ -15,7 +15,7 @@ use glissade::config::{self, DataDir, Durability, FileStore as Options, Sources}
 use glissade::image::{Expected, ImageId, Location};
 use glissade::lanes::Lanes;
 use glissade::limits::{MIB, SLOT_ARENA_BYTES, SLOT_BYTES, SLOTS_WARM};
-use glissade::meta::{Repo, SqliteRepo};
+use glissade::meta::{Repo, SqlRepo};
 use glissade::observe::Metrics;
 use glissade::ring::Engines;
 use glissade::store::file::{FileStore, Policy};
@@ -80,7 +80,8 @@ impl Bench {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let data_dir = Some(dir.path().into());
         let settings = config::load(&Sources { data_dir, ..Sources::default() }).unwrap();
-        let repo = SqliteRepo::open(&settings.database, Durability::None).await.unwrap();
+        let repo =
+            SqlRepo::open(&settings.database, Durability::None, &Metrics::new()).await.unwrap();
         let repo: Arc<dyn Repo> = Arc::new(repo);
         let registry = Arc::new(Registry::open(&settings).unwrap());
         let (_, janitor) = Janitor::new(Arc::clone(&repo), registry);

@@ -153,14 +153,24 @@ pub const BENCH_STREAMS_MAX: i64 = 1024;
 /// `glissade bench`: rounds of one run.
 pub const BENCH_ROUNDS_MAX: i64 = 100;
 
-/// How long the database waits for another process's lock before it reports it.
+/// How long the database waits for another's lock before it reports it.
 pub const DB_LOCK_WAIT: Duration = Duration::from_secs(5);
-/// Times a change is begun while the lock is held: 25 s in all, as Glance's 50 times 0.5 s.
-pub const DB_LOCK_TRIES: u32 = 5;
-/// Pause between them, for the locks that the database reports without waiting.
-pub const DB_LOCK_PAUSE: Duration = Duration::from_millis(100);
-/// How long a request waits for a free connection to the database.
-pub const DB_CONNECTION_WAIT: Duration = Duration::from_secs(30);
+/// How long a change is begun again and again while others are in the way: 25 s in all, as Glance's
+/// 50 times 0.5 s, however long each of them waits.
+pub const DB_RETRY_TIME: Duration = Duration::from_secs(25);
+/// And how often.
+pub const DB_RETRIES_MAX: u32 = 50;
+/// Pauses before that, from this
+pub const DB_RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// to this, each twice the one before. They sum up to 23 s for 50 of them.
+pub const DB_RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Pause before a lost connection is tried again for the second time; the first is at once, since
+/// it is often an old connection that a restarted server knows no more.
+pub const DB_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// A connection that nobody has used for so long is asked whether it still works.
+pub const DB_PROBE_AFTER: Duration = Duration::from_secs(1);
+/// A connection that nobody has used for so long is closed.
+pub const DB_CONNECTION_IDLE: Duration = Duration::from_secs(60);
 
 /// Time for the janitor to undo what a drain has cut; the rest is found at the next start.
 pub const JANITOR_GRACE: Duration = Duration::from_secs(10);

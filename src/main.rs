@@ -58,7 +58,7 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Serve(args) => Ok(runtime()?.block_on(serve::run(&args))?),
         Command::Db { config, command } => {
             let settings = config.load()?;
-            println!("{}", runtime()?.block_on(db::run(command, &settings))?);
+            println!("{}", runtime()?.block_on(db::run(&command, &settings))?);
             Ok(())
         }
         Command::Bench { command } => Ok(command.run()?),

@@ -300,10 +300,21 @@ impl From<MetaError> for Fault {
             MetaError::NoTask(id) => {
                 Self::new(StatusCode::NOT_FOUND, format!("Could not find task {id}"))
             }
-            MetaError::Database(_) => unavailable(&error, "The image database"),
-            MetaError::Schema { .. } | MetaError::Corrupt { .. } | MetaError::Open { .. } => {
-                internal(&error)
+            MetaError::ImportLocked(_) => {
+                Self::new(StatusCode::CONFLICT, "Image has active task".to_owned())
             }
+            MetaError::PropertyClash { name, other, .. } => Self::new(
+                StatusCode::CONFLICT,
+                format!("Property {name} differs from {other} in case only"),
+            ),
+            MetaError::Unfit(_) => {
+                Self::bad_request("The database can't hold a value of this request")
+            }
+            MetaError::Database(_) => unavailable(&error, "The image database"),
+            MetaError::Schema { .. }
+            | MetaError::Corrupt { .. }
+            | MetaError::NoRandom
+            | MetaError::Open { .. } => internal(&error),
         }
     }
 }
@@ -458,7 +469,7 @@ mod tests {
         let conflict =
             MetaError::Conflict { id: id.clone(), actual: Status::Active, wanted: Status::Queued };
         let corrupt = MetaError::Corrupt { id: "x".into(), column: "size", value: "secret".into() };
-        let database = MetaError::Database(sqlx::Error::Protocol("secret".into()));
+        let database = MetaError::Database(sqlx::Error::Protocol("secret".into()).into());
         for (error, status) in [
             (MetaError::NotFound(id.clone()), 404),
             (MetaError::Exists(id), 409),

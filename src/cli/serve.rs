@@ -20,7 +20,7 @@ use crate::client::ClientError;
 use crate::config::{self, ConfigError, Identity, Listen, Settings, Sources};
 use crate::lanes::Lanes;
 use crate::limits::{READ_ARENA_BYTES, SLOTS_WARM};
-use crate::meta::{MetaError, Repo, SqliteRepo};
+use crate::meta::{MetaError, Repo, SqlRepo};
 use crate::observe::log::{self, LogError};
 use crate::observe::metrics::Engine;
 use crate::observe::{Metrics, VERSION};
@@ -143,16 +143,17 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     }
     let enforcer = Arc::new(Enforcer::load(settings.policy.clone())?);
     let property_rules = property_rules(&settings)?;
+    let metrics = Metrics::new();
+    let durability = settings.glissade.durability;
     let repo: Arc<dyn Repo> =
-        Arc::new(SqliteRepo::open(&settings.database, settings.glissade.durability).await?);
+        Arc::new(SqlRepo::open(&settings.database, durability, &metrics).await?);
     let stores = Arc::new(Registry::open(&settings)?);
     // The socket also says that no other process of this node is alive, which the sweep needs.
     let (listener, _socket_file) = take_requests(&settings)?;
     sweep(&*repo, &stores, &settings.glissade.node_id).await?;
     let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo), Arc::clone(&stores));
     let janitor = tokio::spawn(janitor.run());
-    let uploads = wire(&settings, Arc::clone(&repo), janitor_handle)?;
-    let metrics = uploads.metrics.clone();
+    let uploads = wire(&settings, Arc::clone(&repo), metrics.clone(), janitor_handle)?;
     let reads = Arena::new(READ_ARENA_BYTES, 0).map_err(failed("mapping slots"))?;
     let keystone = match &settings.identity {
         Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),
@@ -192,13 +193,13 @@ fn failed(what: &'static str) -> impl FnOnce(std::io::Error) -> ServeError {
 fn wire(
     settings: &Settings,
     repo: Arc<dyn Repo>,
+    metrics: Metrics,
     janitor: crate::upload::JanitorHandle,
 ) -> Result<Uploads, ServeError> {
     let ours = &settings.glissade;
     let arena = Arena::new(ours.slot_arena_bytes, SLOTS_WARM).map_err(failed("mapping slots"))?;
     let lanes = Lanes::start(ours.hash_workers).map_err(failed("starting hash workers"))?;
     let engines = Engines::start(ours.io_uring, ours.engines, &arena)?;
-    let metrics = Metrics::new();
     observe_all(&metrics, &arena, &lanes, &engines);
     let (kind, reason) = (engines.kind().as_str(), engines.reason());
     tracing::info!(version = VERSION, engine = kind, reason, lanes = lanes.tier(), "wired");

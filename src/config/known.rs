@@ -119,6 +119,21 @@ options! {
         formerly "DEFAULT" "sqlite_synchronous";
     MAX_POOL_SIZE = "database" "max_pool_size" or "5"
         formerly "DEFAULT" "sql_max_pool_size" formerly "database" "sql_max_pool_size";
+    SLAVE_CONNECTION = "database" "slave_connection" or "";
+    CONNECTION_PARAMETERS = "database" "connection_parameters" or "";
+    MAX_OVERFLOW = "database" "max_overflow" or "50"
+        formerly "DEFAULT" "sql_max_overflow" formerly "database" "sqlalchemy_max_overflow";
+    POOL_TIMEOUT = "database" "pool_timeout" or "30"
+        formerly "database" "sqlalchemy_pool_timeout";
+    CONNECTION_RECYCLE_TIME = "database" "connection_recycle_time" or "3600"
+        formerly "database" "idle_timeout" formerly "DEFAULT" "sql_idle_timeout";
+    MAX_RETRIES = "database" "max_retries" or "10"
+        formerly "DEFAULT" "sql_max_retries" formerly "database" "sql_max_retries";
+    RETRY_INTERVAL = "database" "retry_interval" or "10"
+        formerly "DEFAULT" "sql_retry_interval" formerly "database" "reconnect_interval";
+    DB_MAX_RETRIES = "database" "db_max_retries" or "20";
+    MYSQL_SQL_MODE = "database" "mysql_sql_mode" or "TRADITIONAL";
+    MYSQL_WSREP_SYNC_WAIT = "database" "mysql_wsrep_sync_wait" or "";
 
     POLICY_FILE = "oslo_policy" "policy_file" or "policy.yaml" formerly "DEFAULT" "policy_file";
     POLICY_DIRS = "oslo_policy" "policy_dirs" or "policy.d" formerly "DEFAULT" "policy_dirs";
@@ -319,23 +334,12 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "asyncio_slave_connection",
             "backend",
             "connection_debug",
-            "connection_parameters",
-            "connection_recycle_time",
             "connection_trace",
             "db_inc_retry_interval",
-            "db_max_retries",
             "db_max_retry_interval",
             "db_retry_interval",
-            "idle_timeout",
-            "max_overflow",
-            "max_retries",
             "min_pool_size",
             "mysql_enable_ndb",
-            "mysql_sql_mode",
-            "mysql_wsrep_sync_wait",
-            "pool_timeout",
-            "retry_interval",
-            "slave_connection",
             "synchronous_reader",
             "use_db_reconnect",
             "use_tpool",

@@ -48,11 +48,7 @@ fn embedded(sources: &Sources) -> Result<Settings, ConfigError> {
         remedy,
     })?;
     let options = Options::default();
-    let database = Database {
-        sqlite_path: dir.join("glissade.sqlite"),
-        sqlite_synchronous: options.need(&known::SQLITE_SYNCHRONOUS, value::boolean)?,
-        max_pool_size: options.need(&known::MAX_POOL_SIZE, pool_size)?,
-    };
+    let database = Database::file(&dir.join("glissade.sqlite"))?;
     settings(sources, &options, stores::embedded(&dir), database, Vec::new())
 }
 
@@ -67,7 +63,7 @@ fn configured(sources: &Sources, options: &Options) -> Result<Settings, ConfigEr
             "--data-dir: ignored: the configuration files say where things are kept".to_owned(),
         );
     }
-    settings(sources, options, built.stores, database(options)?, warnings)
+    settings(sources, options, built.stores, Database::build(options)?, warnings)
 }
 
 fn settings(
@@ -100,25 +96,6 @@ fn settings(
         log: log(options)?,
         warnings,
     })
-}
-
-fn database(options: &Options) -> Result<Database, ConfigError> {
-    let path = options.get(&known::CONNECTION, value::sqlite_url)?.ok_or_else(|| {
-        ConfigError::missing(
-            known::CONNECTION.section,
-            known::CONNECTION.key,
-            "name a SQLite file such as sqlite:////var/lib/glance/glance.sqlite",
-        )
-    })?;
-    Ok(Database {
-        sqlite_path: path,
-        sqlite_synchronous: options.need(&known::SQLITE_SYNCHRONOUS, value::boolean)?,
-        max_pool_size: options.need(&known::MAX_POOL_SIZE, pool_size)?,
-    })
-}
-
-fn pool_size(text: &str) -> Parsed<u32> {
-    value::number(1..=1000, "a number of connections such as 5")(text)
 }
 
 /// The place to serve on. Without authentication it must be one that only this machine reaches.
@@ -174,7 +151,6 @@ fn listen_mode(text: &str) -> Parsed<u32> {
 }
 
 fn api(options: &Options, dirs: &[PathBuf]) -> Result<Api, ConfigError> {
-    refuse_encrypted_locations(options)?;
     let (property_protection_file, property_protection_format) =
         policy::property_protection(options, dirs)?;
     let flag = |opt| options.need(opt, value::boolean);
@@ -208,19 +184,6 @@ fn api(options: &Options, dirs: &[PathBuf]) -> Result<Api, ConfigError> {
         cors: front::cors(options)?,
         believes_forwarded: flag(&known::PROXY_HEADERS)?,
     })
-}
-
-/// With a key set, location URLs in the database are cipher text: unread they would be taken for
-/// paths, and written plain they would be unreadable to glance-api. The key itself is not shown.
-fn refuse_encrypted_locations(options: &Options) -> Result<(), ConfigError> {
-    let key = options.find(&known::METADATA_ENCRYPTION_KEY)?;
-    match key.filter(|found| !found.text.is_empty()) {
-        None => Ok(()),
-        Some(found) => Err(found.hidden().refuse(
-            "this release can't read encrypted locations; decrypt them and unset the key, or let \
-             glance-api keep serving this database",
-        )),
-    }
 }
 
 fn import_methods(text: &str) -> Parsed<Vec<String>> {

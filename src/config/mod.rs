@@ -5,6 +5,7 @@
 
 mod access;
 mod account;
+mod database;
 mod error;
 mod file;
 mod front;
@@ -26,6 +27,7 @@ use crate::image::HashAlgo;
 
 pub use access::{Identity, KeystoneAuth};
 pub use account::{Account, NameOrId, Named, Proof, Scope, Transport};
+pub use database::{Connection, Database, Server, Tls, TlsMode};
 pub use error::{ConfigError, Place, Refusal, masked};
 pub use front::{Cors, Healthcheck, Probe};
 pub use load::load;
@@ -56,17 +58,6 @@ pub struct Settings {
     pub log: Log,
     /// What to tell the operator at start: unknown keys, options without effect. One line each.
     pub warnings: Vec<String>,
-}
-
-/// `[database]`.
-#[derive(Clone, Debug)]
-pub struct Database {
-    /// SQLite file, from `connection = sqlite:///path`; made when missing.
-    pub sqlite_path: PathBuf,
-    /// `sqlite_synchronous`: a commit survives a power cut.
-    pub sqlite_synchronous: bool,
-    /// `max_pool_size`: connections kept.
-    pub max_pool_size: u32,
 }
 
 /// The stores configuration.

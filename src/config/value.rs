@@ -172,26 +172,6 @@ pub(super) fn file_perm(text: &str) -> Parsed<Option<u32>> {
     }
 }
 
-/// `sqlite:///relative` or `sqlite:////absolute`, with or without a driver's name.
-pub(super) fn sqlite_url(text: &str) -> Parsed<PathBuf> {
-    const FORM: &str = "give a SQLite file such as sqlite:////var/lib/glance/glance.sqlite";
-    let (scheme, rest) = text.trim().split_once("://").ok_or(FORM)?;
-    match scheme.split('+').next().unwrap_or(scheme) {
-        "sqlite" => {}
-        "mysql" | "mariadb" | "postgresql" | "postgres" => {
-            return Err(format!("this release keeps its records in SQLite only; {FORM}"));
-        }
-        _ => return Err(format!("unknown kind of database; {FORM}")),
-    }
-    let file = rest.split('?').next().unwrap_or(rest);
-    match file.strip_prefix('/') {
-        Some("" | ":memory:") => Err(format!("records in memory would be lost; {FORM}")),
-        Some(file) => path(file),
-        None if file.is_empty() => Err(format!("records in memory would be lost; {FORM}")),
-        None => Err(format!("a SQLite URL has no host; {FORM}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -269,22 +249,6 @@ mod tests {
         assert!(
             file_perm("680").is_err() && file_perm("-1").is_err() && file_perm("17777").is_err()
         );
-    }
-
-    #[test]
-    fn cf_11_sqlite_urls() {
-        let cwd = std::env::current_dir().unwrap();
-        assert_eq!(sqlite_url("sqlite:////var/g.db").unwrap(), Path::new("/var/g.db"));
-        assert_eq!(sqlite_url("sqlite+pysqlite:////g.db?timeout=5").unwrap(), Path::new("/g.db"));
-        assert_eq!(sqlite_url("sqlite:///g.db").unwrap(), cwd.join("g.db"));
-        for memory in ["sqlite://", "sqlite:///", "sqlite:///:memory:"] {
-            assert!(sqlite_url(memory).unwrap_err().contains("memory"), "{memory}");
-        }
-        for other in ["mysql+pymysql://g:p@db/glance", "postgresql://db/glance"] {
-            assert!(sqlite_url(other).unwrap_err().contains("SQLite only"), "{other}");
-        }
-        assert!(sqlite_url("sqlite://host/x").unwrap_err().contains("no host"));
-        assert!(sqlite_url("oracle://x").is_err() && sqlite_url("/var/g.db").is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod lists;
+mod locks;
 mod members;
 mod tasks;
 mod updates;
@@ -42,6 +43,7 @@ pub(super) async fn run_all(
     viewers::run_all(&open).await;
     updates::run_all(&open).await;
     members::run_all(&open).await;
+    locks::run_all(&open).await;
     tasks::run_all(&open, &run).await;
     usage::run_all(&open).await;
     of_racing_claims_one_wins(open("claims").await).await;
@@ -62,12 +64,19 @@ pub(super) async fn run_all(
     claims_are_known_after_a_restart(open("reopened").await, &image.id).await;
 }
 
-/// A queued record whose times every database can keep.
+/// A queued record, made a minute ago at a time that every database can keep.
 fn queued() -> Image {
     let mut image = Image::queued(ImageId::random());
-    image.created_at = image.created_at.replace_nanosecond(0).unwrap();
+    let ago = image.created_at - Duration::minutes(1);
+    image.created_at = ago.replace_nanosecond(0).unwrap();
     image.updated_at = image.created_at;
     image
+}
+
+/// Whether a change is seen to be later than another. Where times are whole seconds (`DW-06`), two
+/// changes may have the same.
+fn is_after(later: OffsetDateTime, earlier: OffsetDateTime) -> bool {
+    later > earlier || (later == earlier && later.microsecond() == 0)
 }
 
 fn commit_of(id: &ImageId) -> Commit {
@@ -210,7 +219,7 @@ async fn a_thousand_images_are_paged_without_loss(repo: Arc<dyn Repo>) {
     let mut made = Vec::new();
     for n in 0..1000_i64 {
         let mut image = queued();
-        image.created_at = OffsetDateTime::UNIX_EPOCH + Duration::microseconds(n / 3);
+        image.created_at = OffsetDateTime::UNIX_EPOCH + Duration::seconds(n / 3);
         image.updated_at = image.created_at;
         image.properties.insert("n".into(), n.to_string());
         if n % 5 == 0 {

@@ -6,28 +6,36 @@
 
 #[cfg(test)]
 mod conformance;
+mod purge;
 mod query;
-mod row;
+mod record;
+mod repo;
 mod schema;
-mod sqlite;
+mod sql;
+mod urls;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 
 use crate::image::{Digests, Image, ImageId, Location, Member, MemberStatus, Status, Task};
 
+pub use purge::Purge;
 pub use query::{
     Comparison, Direction, Filter, FlagColumn, ListQuery, NumberColumn, Shown, SortKey, TaskColumn,
     TaskQuery, TaskSortKey, TextColumn, TimeColumn, Viewer,
 };
-pub use sqlite::SqliteRepo;
+pub use repo::SqlRepo;
+pub use sql::{DbError, Trouble};
 
 /// Hidden property that names the server which is filling a `saving` image. It is written in the
 /// same transaction as the status, so that after a crash the server finds what it had claimed.
 pub const CLAIM_PROPERTY: &str = "os_glance_upload_host";
+
+/// Hidden property that names the task which is importing the image, whoever runs it.
+pub const IMPORT_LOCK_PROPERTY: &str = "os_glance_import_task";
 
 /// A new token for one claim by the server `node_id`: `node_id/uuid`. The UUID tells it from any
 /// other claim of the same image, even by the same server.
@@ -101,20 +109,40 @@ pub enum MetaError {
         /// What the operator does about it.
         remedy: &'static str,
     },
+    /// Another task is importing the image.
+    #[error("image {0} is being imported")]
+    ImportLocked(ImageId),
+    /// The database takes two names of properties for the same.
+    #[error("image {id} has the property {other}, which this database can't tell from {name}")]
+    PropertyClash {
+        /// The image.
+        id: ImageId,
+        /// The property that was to be set.
+        name: String,
+        /// The one that is there.
+        other: String,
+    },
+    /// A value that the database can't hold: too long, or with characters that it hasn't got.
+    #[error("the database can't hold what was to be written or asked for")]
+    Unfit(#[source] DbError),
+    /// There are no random bytes to encrypt with.
+    #[error("the system gives no random bytes")]
+    NoRandom,
     /// The database can't be opened or made.
     #[error(
-        "can't open the database {path}; check that `[database] connection` names an SQLite file \
-         in a directory that this user may write"
+        "can't open the database {database}; check `[database] connection`: that its server runs \
+         and knows user, password and database, or that it names an SQLite file in a directory \
+         that this user may write"
     )]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// Where it is, without credentials.
+        database: String,
         /// What went wrong.
-        source: sqlx::Error,
+        source: DbError,
     },
     /// The database failed or can't be reached.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] DbError),
     /// A row holds something that this program can't read.
     #[error("row {id}: column {column} holds {value:?}; correct the row in the database")]
     Corrupt {
@@ -125,6 +153,15 @@ pub enum MetaError {
         /// What it holds.
         value: String,
     },
+}
+
+impl From<DbError> for MetaError {
+    fn from(error: DbError) -> Self {
+        match error.trouble() {
+            Trouble::Unfit => Self::Unfit(error),
+            _ => Self::Database(error),
+        }
+    }
 }
 
 fn instead(actual: Status, wanted: Status) -> String {
@@ -152,7 +189,7 @@ pub struct Commit {
 ///
 /// A change is whole or absent, also when its future is dropped half way.
 #[async_trait]
-pub trait Repo: Members + Tasks + Usage + Send + Sync + fmt::Debug {
+pub trait Repo: Members + Tasks + ImportLocks + Usage + Send + Sync + fmt::Debug {
     /// Inserts a new record. [`MetaError::Exists`] also for the id of a deleted image.
     async fn create(&self, image: &Image) -> Result<(), MetaError>;
 
@@ -267,4 +304,27 @@ pub trait Tasks {
 
     /// Reads the tasks of an image that have not expired and that `viewer` may see, oldest first.
     async fn tasks_of(&self, image: &ImageId, viewer: &Viewer) -> Result<Vec<Task>, MetaError>;
+}
+
+/// Who imports an image, as every server on the database knows it.
+#[async_trait]
+pub trait ImportLocks {
+    /// Takes the lock for a task. [`MetaError::ImportLocked`] when it is taken, even by the same
+    /// task; [`MetaError::NotFound`] for the image.
+    async fn lock_import(&self, image: &ImageId, task: &str) -> Result<(), MetaError>;
+
+    /// Gives the lock of a task back, and tells whether it had it.
+    async fn unlock_import(&self, image: &ImageId, task: &str) -> Result<bool, MetaError>;
+
+    /// Who has the lock.
+    async fn import_lock(&self, image: &ImageId) -> Result<Option<ImportLock>, MetaError>;
+}
+
+/// The lock under which an image is imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportLock {
+    /// The task that has it.
+    pub task: String,
+    /// When it was taken, UTC.
+    pub since: OffsetDateTime,
 }

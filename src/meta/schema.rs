@@ -4,44 +4,77 @@
 //! the same database see what they would have made. Any other revision is refused (`DW-12`):
 //! writing by the rules of another schema loses records silently.
 
-use sqlx::{Row, SqliteConnection};
-
 use super::MetaError;
+use super::sql::{DbError, Dialect, Tx, sql};
 
 /// The alembic revision that this program reads and writes.
 pub(crate) const REVISION: &str = "2024_1_contract01";
 
-const SQLITE: &str = include_str!("schema/sqlite.sql");
-
+const EMPTY: &str = "it is empty: make the schema with `glissade db sync`";
 const OTHER_REVISION: &str = "an older one becomes this one by `glance-manage db sync` of \
     Glance 33; for a newer one install a release of this program that knows it";
-const NO_REVISION: &str = "it has tables but no revision: finish `glance-manage db sync`, or name \
-    another file in `[database] connection`";
+const NO_REVISION: &str = "it has tables but no revision: finish `glance-manage db sync`, or drop \
+    the tables, or name another database in `[database] connection`";
+
+/// Keeps two who make the schema at the same time apart. SQLite's file is locked already, and
+/// what the transaction on PostgreSQL locks it gives back; on MySQL the connection does.
+fn alone(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "SELECT 1",
+        Dialect::MySql => "DO GET_LOCK('glissade db sync', 60)",
+        Dialect::Postgres => "SELECT pg_advisory_xact_lock(7310312305)",
+    }
+}
+
+/// What makes the schema.
+fn script(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => include_str!("schema/sqlite.sql"),
+        Dialect::MySql => include_str!("schema/mysql.sql"),
+        Dialect::Postgres => include_str!("schema/postgres.sql"),
+    }
+}
 
 /// Makes the schema when the database is empty and accepts only [`REVISION`] otherwise. Returns
-/// whether it made it. The caller holds the write lock and commits.
-pub(super) async fn sync(conn: &mut SqliteConnection) -> Result<bool, MetaError> {
-    match revision(conn).await? {
-        None => sqlx::raw_sql(SQLITE).execute(conn).await.map(|_| true).map_err(Into::into),
-        Some(found) if found == REVISION => Ok(false),
-        Some(found) => Err(refusal(Some(found), OTHER_REVISION)),
+/// whether it made it.
+pub(super) async fn sync(mut tx: Tx) -> Result<bool, MetaError> {
+    let dialect = tx.dialect();
+    tx.script(alone(dialect)).await?;
+    let made = match revision(&mut tx).await? {
+        None => tx.script(script(dialect)).await.map(|()| true)?,
+        Some(found) => accept(found).map(|()| false)?,
+    };
+    if dialect == Dialect::MySql {
+        tx.script("DO RELEASE_LOCK('glissade db sync')").await?;
+    }
+    tx.commit().await?;
+    Ok(made)
+}
+
+/// Accepts a database at [`REVISION`] only.
+pub(super) async fn check(tx: &mut Tx) -> Result<(), MetaError> {
+    match revision(tx).await? {
+        None => Err(refusal(None, EMPTY)),
+        Some(found) => accept(found),
+    }
+}
+
+fn accept(found: String) -> Result<(), MetaError> {
+    match found == REVISION {
+        true => Ok(()),
+        false => Err(refusal(Some(found), OTHER_REVISION)),
     }
 }
 
 /// The revision of a database; `None` when it is empty. Several heads, as in the middle of an
 /// upgrade, are joined by commas.
-pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<Option<String>, MetaError> {
-    let tables = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table'")
-        .fetch_all(&mut *conn)
-        .await?
-        .iter()
-        .map(|row| row.try_get::<String, _>("name"))
-        .collect::<Result<Vec<_>, _>>()?;
+pub(super) async fn revision(tx: &mut Tx) -> Result<Option<String>, MetaError> {
+    let tables = names(tx, tables(tx.dialect())).await?;
     if tables.is_empty() {
         return Ok(None);
     }
     let heads = match tables.iter().any(|name| name == "alembic_version") {
-        true => heads(conn).await?,
+        true => names(tx, "SELECT version_num AS name FROM alembic_version ORDER BY 1").await?,
         false => Vec::new(),
     };
     if heads.is_empty() {
@@ -50,11 +83,23 @@ pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<Option<Strin
     Ok(Some(heads.join(",")))
 }
 
-async fn heads(conn: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
-    let rows = sqlx::query("SELECT version_num FROM alembic_version ORDER BY version_num")
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(|row| row.try_get("version_num")).collect()
+fn tables(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table'",
+        Dialect::MySql => {
+            "SELECT table_name AS name FROM information_schema.tables
+             WHERE table_schema = database() ORDER BY 1"
+        }
+        Dialect::Postgres => {
+            "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()"
+        }
+    }
+}
+
+async fn names(tx: &mut Tx, select: &str) -> Result<Vec<String>, MetaError> {
+    let rows = tx.rows(sql(select)).await?;
+    let names = rows.iter().map(|row| row.word("name").map(Option::unwrap_or_default));
+    Ok(names.collect::<Result<_, _>>().map_err(DbError::from)?)
 }
 
 fn refusal(found: Option<String>, remedy: &'static str) -> MetaError {

@@ -97,6 +97,16 @@ label! {
 }
 
 label! {
+    /// Why a database transaction was run again.
+    DbRetry {
+        /// Another one was in the way: a deadlock, a lock, a conflict of snapshots.
+        Contention = "contention",
+        /// The connection was gone.
+        ConnectionLost = "connection_lost",
+    }
+}
+
+label! {
     /// What came of a token that was to be validated.
     TokenLookup {
         /// Keystone had been asked before.
@@ -205,6 +215,7 @@ struct Shared {
     requests: IntCounterVec,
     token_lookups: Vec<IntCounter>,
     connections: IntGauge,
+    db_retries: Vec<IntCounter>,
     slots_in_use: IntGauge,
     slots_resident: IntGauge,
     slots: Probe<SlotFigures>,
@@ -255,6 +266,11 @@ impl Metrics {
                 "result",
             ),
             connections: declare.gauge("connections", "Open client connections."),
+            db_retries: declare.counters::<DbRetry>(
+                "db_retries_total",
+                "Database transactions that were run again.",
+                "reason",
+            ),
             slots_in_use: declare.gauge("slots_in_use", "Slots that somebody holds."),
             slots_resident: declare.gauge("slots_resident", "Slots that have memory, held or not."),
             slots: Probe::default(),
@@ -311,6 +327,11 @@ impl Metrics {
     /// Counts a token that was to be validated.
     pub fn token_lookup(&self, result: TokenLookup) {
         self.shared.token_lookups[result.index()].inc();
+    }
+
+    /// Counts a database transaction that is run again.
+    pub fn db_retry(&self, reason: DbRetry) {
+        self.shared.db_retries[reason.index()].inc();
     }
 
     /// Counts a client connection as open until the guard is dropped.

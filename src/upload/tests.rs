@@ -15,7 +15,7 @@ use super::*;
 use crate::config::{self, IoUring, Sources};
 use crate::lanes::Tier;
 use crate::limits::{MIB, SLOTS_WARM};
-use crate::meta::SqliteRepo;
+use crate::meta::SqlRepo;
 use crate::ring::EngineKind;
 use crate::store::conformance::{bytes, first_polls};
 
@@ -36,7 +36,9 @@ impl World {
         let sources = Sources { data_dir: Some(dir.path().into()), ..Sources::default() };
         let mut settings = config::load(&sources).unwrap();
         change(&mut settings);
-        let repo = SqliteRepo::open(&settings.database, config::Durability::None).await.unwrap();
+        let repo = SqlRepo::open(&settings.database, config::Durability::None, &Metrics::new())
+            .await
+            .unwrap();
         let repo: Arc<dyn Repo> = Arc::new(repo);
         let stores = Arc::new(Registry::open(&settings).unwrap());
         let (janitor, handle) = Janitor::new(repo.clone(), stores.clone());

@@ -22,7 +22,7 @@ use crate::config::{
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
 use crate::lanes::Lanes;
 use crate::limits::MIB;
-use crate::meta::{ListQuery, Repo, SqliteRepo};
+use crate::meta::{ListQuery, Repo, SqlRepo};
 use crate::observe::Metrics;
 use crate::ring::Engines;
 use crate::store::{Draft, Entry, Registry, SizeHint, Source, Store, StoreError, StoreErrorKind};
@@ -31,7 +31,7 @@ use crate::upload::{Janitor, Uploads};
 /// The service, and handles on what it would otherwise hide.
 pub(super) struct World {
     pub(super) app: Arc<App>,
-    pub(super) repo: Arc<SqliteRepo>,
+    pub(super) repo: Arc<SqlRepo>,
     pub(super) fast: Arc<Shelf>,
     pub(super) slow: Arc<Shelf>,
     _dir: TempDir,
@@ -52,7 +52,8 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(&dir.path().join("glance.sqlite"));
         change(&mut settings);
-        let repo = SqliteRepo::open(&settings.database, Durability::None).await.unwrap();
+        let repo =
+            SqlRepo::open(&settings.database, Durability::None, &Metrics::new()).await.unwrap();
         let repo = Arc::new(repo);
         let (fast, slow) = (Arc::new(Shelf::file("fast")), Arc::new(Shelf::file("slow")));
         let web = Shelf { scheme: "http", ..Shelf::file("web") };
@@ -160,11 +161,7 @@ fn settings(sqlite_path: &Path) -> Settings {
         listen: SocketAddr::from(([127, 0, 0, 1], 9292)).into(),
         backlog: 1,
         identity: Identity::None,
-        database: Database {
-            sqlite_path: sqlite_path.into(),
-            sqlite_synchronous: true,
-            max_pool_size: 2,
-        },
+        database: Database::file(sqlite_path).unwrap(),
         stores: Stores {
             is_multi: true,
             default: "fast".into(),

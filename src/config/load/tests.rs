@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::config::{DataDir, FileStore, Probe, RbdStore, StoreKind};
+use crate::config::{Connection, DataDir, FileStore, Probe, RbdStore, StoreKind, TlsMode};
 
 /// The least configuration that is accepted.
 const DB: &str = "[database]\nconnection = sqlite:////db/glance.sqlite\n";
@@ -65,7 +65,8 @@ fn without_configuration_everything_is_below_one_directory() {
     let settings = embedded(&Sources { data_dir, ..Sources::default() }).unwrap();
     assert_eq!(settings.listen.to_string(), "127.0.0.1:9292");
     assert_eq!(settings.glissade.admin_listen, Some("127.0.0.1:9293".parse().unwrap()));
-    assert_eq!(settings.database.sqlite_path, Path::new("/srv/$x?y/glissade.sqlite"));
+    let file = Connection::Sqlite("/srv/$x?y/glissade.sqlite".into());
+    assert_eq!(settings.database.connection, file);
     assert!(!settings.stores.is_multi && settings.stores.tasks.is_none());
     assert_eq!(settings.stores.default, "file");
     assert_eq!(only_dir(file_store(&settings, "file")), Path::new("/srv/$x?y/images"));
@@ -78,7 +79,7 @@ fn without_configuration_everything_is_below_one_directory() {
 fn the_embedded_directory_is_absolute() {
     let settings = embedded(&Sources::default()).unwrap();
     let expected = std::env::current_dir().unwrap().join("glissade-data/glissade.sqlite");
-    assert_eq!(settings.database.sqlite_path, expected);
+    assert_eq!(settings.database.connection, Connection::Sqlite(expected));
 }
 
 #[test]
@@ -99,7 +100,12 @@ fn cf_02_defaults_are_glances() {
     assert_eq!(settings.backlog, limits::BACKLOG);
     assert_eq!(settings.glissade.slots_per_upload_max, None);
     assert_eq!(settings.glissade.slot_arena_bytes, limits::SLOT_ARENA_BYTES);
-    assert!(settings.database.sqlite_synchronous && settings.database.max_pool_size == 5);
+    let database = &settings.database;
+    assert!(database.sqlite_synchronous && database.connections_max == 55);
+    assert_eq!((database.start_retries_max, database.retries_max), (Some(10), 20));
+    assert_eq!(database.recycle_after, Duration::from_secs(3600));
+    assert_eq!(database.mysql_sql_mode.as_deref(), Some("TRADITIONAL"));
+    assert!(database.slave_connection.is_none() && database.encryption_key.is_none());
     assert!(settings.log.file.is_none() && !settings.log.debug && !settings.log.json);
     assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
 }
@@ -201,21 +207,43 @@ fn pr_13_a_unix_socket_has_a_mode_and_its_peers_are_trusted() {
 }
 
 #[test]
-fn cf_11_only_sqlite_and_no_password_in_the_message() {
-    let url = "[database]\nconnection = mysql+pymysql://glance:s3cret@db/glance?charset=utf8";
-    refused_with(url, &["1.conf:2", "glance:***@db/glance", "SQLite only"]);
-    assert!(!refused(url).contains("s3cret"));
+fn cf_11_the_database_and_how_patient_to_be_with_it() {
+    let bad = "[database]\nconnection = oracle://glance:s3cret@db/glance?charset=utf8";
+    refused_with(bad, &["1.conf:2", "glance:***@db/glance", "unknown kind of database"]);
+    assert!(!refused(bad).contains("s3cret"));
     let nothing = configured(&Sources::default(), &Options::default()).unwrap_err().to_string();
     assert!(nothing.starts_with("[database] connection is not set: "), "{nothing}");
-    let settings = accepted("[database]\nsqlite_synchronous = false\nmax_pool_size = 9");
-    assert!(!settings.database.sqlite_synchronous && settings.database.max_pool_size == 9);
-    assert_eq!(settings.database.sqlite_path, Path::new("/db/glance.sqlite"));
+
+    let settings = accepted(
+        "[database]\nconnection = mysql+pymysql://glance:s3cret@db/glance?charset=utf8
+         \nslave_connection = mysql+pymysql://glance:s3cret@replica/glance
+         \nconnection_parameters = ssl_ca=/ca.pem\nsqlite_synchronous = false\nmax_pool_size = 9
+         \nmax_overflow = -1\npool_timeout = 7\nconnection_recycle_time = 280\nmax_retries = -1
+         \nretry_interval = 1\ndb_max_retries = 3\nmysql_sql_mode =\nmysql_wsrep_sync_wait = 1
+         ",
+    );
+    let database = &settings.database;
+    assert_eq!(database.connection.to_string(), "mysql://glance@db/glance");
+    let Connection::MySql(server) = &database.connection else { panic!("{database:?}") };
+    assert_eq!(server.tls.mode, TlsMode::VerifyAuthority);
+    let slave = database.slave_connection.as_ref().unwrap().to_string();
+    assert_eq!(slave, "mysql://glance@replica/glance");
+    assert!(!database.sqlite_synchronous && database.connections_max == 1000);
+    assert_eq!(database.pool_timeout, Duration::from_secs(7));
+    assert_eq!(database.recycle_after, Duration::from_secs(280));
+    assert_eq!((database.start_retries_max, database.retries_max), (None, 3));
+    assert_eq!(database.start_retry_interval, Duration::from_secs(1));
+    assert_eq!((&database.mysql_sql_mode, database.mysql_wsrep_sync_wait), (&None, Some(1)));
+    assert!(!format!("{settings:?}").contains("s3cret"));
 }
 
 #[test]
-fn an_encryption_key_is_refused_without_being_shown() {
-    let text = "[DEFAULT]\nmetadata_encryption_key = 0123456789abcdef";
-    refused_with(text, &["metadata_encryption_key = ***", "decrypt"]);
+fn dw_10_an_encryption_key_is_an_aes_key_and_never_shown() {
+    let settings = accepted("[DEFAULT]\nmetadata_encryption_key = 0123456789abcdef");
+    assert_eq!(settings.database.encryption_key.unwrap().reveal(), "0123456789abcdef");
+    let text = "[DEFAULT]\nmetadata_encryption_key = short-secret";
+    refused_with(text, &["metadata_encryption_key = ***", "12 bytes", "16, 24 or 32"]);
+    assert!(!refused(text).contains("short-secret"));
 }
 
 #[test]

@@ -132,7 +132,7 @@ async fn varied(repo: &dyn Repo) -> usize {
         image.container_format = word(4).filter(|word| word != "3").or(Some(String::new()));
         image.size = (n % 5 > 0).then_some(u64::from(n % 5) - 1);
         image.status = if n % 2 == 0 { Status::Queued } else { Status::Active };
-        image.created_at = OffsetDateTime::UNIX_EPOCH + Duration::microseconds(i64::from(n / 7));
+        image.created_at = OffsetDateTime::UNIX_EPOCH + Duration::seconds(i64::from(n / 7));
         image.updated_at = image.created_at;
         repo.create(&image).await.unwrap();
     }

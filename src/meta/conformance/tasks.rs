@@ -30,7 +30,7 @@ fn id_of(n: u32) -> String {
 /// those failed.
 fn insert(n: u32) -> String {
     let expires = if n == 0 { "'2020-01-01 00:00:00.000000'" } else { "NULL" };
-    let (id, deleted) = (id_of(n), u32::from(n == 1));
+    let (id, deleted) = (id_of(n), n == 1);
     let status = if n.is_multiple_of(2) { "success" } else { "failure" };
     let row = format!(
         "INSERT INTO tasks (id, type, status, owner, expires_at, created_at, updated_at, deleted,

@@ -41,7 +41,7 @@ async fn an_update_writes_what_changed(repo: Arc<dyn Repo>) {
     before.updated_at = repo.update(&after, &before).await.unwrap().updated_at;
     assert_eq!(repo.get(&before.id).await.unwrap(), before, "and back, deleted rows and all");
     let again = repo.update(&before, &before).await.unwrap();
-    assert!(again.updated_at > before.updated_at, "a change of nothing is a change");
+    assert!(is_after(again.updated_at, before.updated_at), "a change of nothing is a change");
     assert!(is_not_found(&repo.update(&queued(), &queued()).await));
 }
 
@@ -103,7 +103,7 @@ async fn a_status_moves_as_a_compare_and_set(repo: Arc<dyn Repo>) {
     step(Status::Active, Status::Deactivated).await.unwrap();
     let deactivated = repo.get(&image.id).await.unwrap();
     assert_eq!(deactivated.status, Status::Deactivated);
-    assert!(deactivated.updated_at > image.updated_at);
+    assert!(is_after(deactivated.updated_at, image.updated_at));
     assert_eq!(deactivated.locations, image.locations);
     for (from, to) in [
         (Status::Active, Status::Deactivated),
