@@ -17,6 +17,7 @@ mod ceph;
 mod clients;
 mod common;
 mod crash;
+mod databases;
 mod drain;
 #[path = "../env/mod.rs"]
 mod env;
