@@ -200,18 +200,15 @@ mod tests {
     use super::*;
     use crate::config::{Database, Durability};
     use crate::image::{Digests, HashAlgo, Image, Location};
-    use crate::meta::{Commit, SqliteRepo};
+    use crate::meta::{Commit, SqlRepo};
+    use crate::observe::Metrics;
 
     const OWNER: Option<&str> = Some("p");
 
     async fn quotas(storage_bytes: u64) -> (tempfile::TempDir, Quotas) {
         let dir = tempfile::tempdir().unwrap();
-        let database = Database {
-            sqlite_path: dir.path().join("q.sqlite"),
-            sqlite_synchronous: false,
-            max_pool_size: 2,
-        };
-        let repo = SqliteRepo::open(&database, Durability::None).await.unwrap();
+        let database = Database::file(&dir.path().join("q.sqlite")).unwrap();
+        let repo = SqlRepo::open(&database, Durability::None, &Metrics::new()).await.unwrap();
         (dir, Quotas::new(Arc::new(repo), Some(storage_bytes)))
     }
 
