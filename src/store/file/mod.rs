@@ -129,7 +129,8 @@ impl Inner {
             SizeHint::Known(size) => size,
             SizeHint::Unknown => 0,
         };
-        let (mut best, mut failure): (Option<(&Arc<Dir>, (i64, u64))>, _) = (None, None);
+        let mut best: Option<(&Arc<Dir>, (i64, u64))> = None;
+        let mut failure = None;
         for dir in self.dirs.iter().filter(|dir| dir.refusal.is_none()) {
             match dir.free_bytes() {
                 Ok(free) => {
