@@ -112,7 +112,7 @@ impl Inner {
 
     fn begin(&self, id: &ImageId, hint: SizeHint, runtime: &Handle) -> Result<RbdDraft, RbdError> {
         self.connection.with_pool(&self.options.pool, |pool| {
-            refuse_existing(pool, id)?;
+            refuse_existing(pool, id.as_str())?;
             let (size, order) = (draft::size_of(hint), self.options.object_order);
             let mut unsealed = Unsealed::new(&self.connection, pool, id, &self.removals, runtime);
             unsealed.create(pool, size, order)?;
@@ -165,11 +165,11 @@ impl Inner {
 }
 
 /// Fails when the image has data here.
-fn refuse_existing(pool: &Arc<Pool>, id: &ImageId) -> Result<(), RbdError> {
-    match pool.open(id.as_str(), None) {
+fn refuse_existing(pool: &Arc<Pool>, name: &str) -> Result<(), RbdError> {
+    match pool.open(name, None) {
         Ok(image) => {
             image.close();
-            Err(RbdError::exists(id.as_str()))
+            Err(RbdError::exists(name))
         }
         Err(error) if error.kind() == RbdErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::{SNAPSHOT, destroy};
+use super::{SNAPSHOT, destroy, refuse_existing};
 use crate::image::ImageId;
 use crate::limits::RBD_REMOVAL_PAUSES;
 use crate::rbd::{Cluster, Connection, Image, Pool, RbdError, RbdErrorKind};
@@ -121,7 +121,11 @@ impl Wreck {
             self.renamed = Some((name.to_owned(), image.id()?));
             close(image);
         }
-        self.connection.with_pool(&self.pool, |pool| pool.rename(&self.draft, name))
+        self.connection.with_pool(&self.pool, |pool| {
+            let _naming = Naming::begin(pool, name)?;
+            refuse_existing(pool, name)?;
+            pool.rename(&self.draft, name)
+        })
     }
 
     /// One try. Blocking.
@@ -148,6 +152,33 @@ impl Wreck {
             _ => Ok(()),
         }
     }
+}
+
+/// A name that is being given, which nobody else of this process may give meanwhile.
+///
+/// librbd looks whether a name is taken and then takes it, so of two at once both succeed and one
+/// image is lost. Other processes are kept apart by the claim in the image's record.
+struct Naming(String);
+
+static NAMINGS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+impl Naming {
+    fn begin(pool: &Pool, name: &str) -> Result<Self, RbdError> {
+        let key = format!("{}/{}/{name}", pool.cluster().fsid(), pool.name());
+        let is_first = namings().insert(key.clone());
+        if is_first { Ok(Self(key)) } else { Err(RbdError::exists(name)) }
+    }
+}
+
+impl Drop for Naming {
+    fn drop(&mut self) {
+        namings().remove(&self.0);
+    }
+}
+
+fn namings() -> MutexGuard<'static, BTreeSet<String>> {
+    // A set of names is valid whatever panicked.
+    NAMINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Closes an image unless somebody is at it, who then closes it.
