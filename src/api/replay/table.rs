@@ -49,8 +49,8 @@ enum Kind {
     Private,
     Public,
     Shared,
-    /// Shared, and the stranger is a member.
-    SharedWithStranger,
+    /// Shared with the stranger.
+    Lent,
     Deactivated,
 }
 
@@ -65,260 +65,111 @@ struct Row {
     statuses: [u16; 6],
 }
 
-const fn row(
-    what: &'static str,
-    kind: Kind,
-    method: Method,
-    uri: &'static str,
-    body: &'static str,
-    statuses: [u16; 6],
-) -> Row {
-    Row { what, kind, method, uri, body, statuses }
-}
-
-const IMAGE: &str = "/v2/images/ID";
 const PATCH: &str = "application/openstack-images-v2.1-json-patch";
 
-/// The rows in the order of `EVERYBODY`: admin, member, reader, stranger, nobody, service.
+/// The rows in the order of [`EVERYBODY`]: policy, image, request, and the statuses for admin,
+/// member, reader, stranger, nobody, service. `ID` stands for the image, `-` for no body.
+const ROWS: &str = "\
+add_image             Private     POST   /v2/images             {}           201 201 403 201 403 403
+get_images            Private     GET    /v2/images             -            200 200 200 200 403 403
+get_image             Private     GET    ID                     -            200 200 200 404 404 404
+get_image             Public      GET    ID                     -            200 200 200 200 404 404
+get_image             Shared      GET    ID                     -            200 200 200 404 404 404
+get_image             Lent        GET    ID                     -            200 200 200 200 404 404
+modify_image          Private     PATCH  ID                     name         200 200 403 404 403 404
+modify_image          Public      PATCH  ID                     name         200 200 403 403 403 404
+modify_image          Lent        PATCH  ID                     name         200 200 403 403 403 404
+publicize_image       Private     PATCH  ID                     public       200 403 403 404 403 404
+communitize_image     Private     PATCH  ID                     community    200 200 403 404 403 404
+publicize_image       Private     POST   /v2/images             as_public    201 403 403 403 403 403
+communitize_image     Private     POST   /v2/images             as_community 201 201 403 201 403 403
+set_image_location    Private     PATCH  ID                     locate       400 400 403 404 403 404
+delete_image_location Private     PATCH  ID                     drop         409 403 403 404 403 404
+delete_image          Private     DELETE ID                     -            204 204 403 404 403 404
+delete_image          Public      DELETE ID                     -            204 204 403 403 403 404
+tags                  Private     PUT    ID/tags/t              -            204 204 403 404 403 404
+tags                  Public      DELETE ID/tags/t              -            404 404 403 403 403 404
+upload_image          Private     PUT    ID/file                x            404 404 403 404 403 404
+upload_image          Public      PUT    ID/file                x            404 404 403 403 403 404
+download_image        Private     GET    ID/file                -            204 204 403 404 404 404
+download_image        Public      GET    ID/file                -            204 204 403 204 404 404
+download_image        Lent        GET    ID/file                -            204 204 403 204 404 404
+download_image        Deactivated GET    ID/file                -            204 403 403 403 403 403
+download_from_store   Public      GET    ID/file?prefer=fast    -            204 204 403 204 404 404
+deactivate            Private     POST   ID/actions/deactivate  -            403 403 403 404 403 404
+reactivate            Deactivated POST   ID/actions/reactivate  -            204 204 403 403 403 404
+get_image_location    Private     DELETE /v2/stores/fast/ID     -            409 403 403 404 403 404
+fetch_image_location  Public      GET    ID/locations           -            200 403 403 403 404 200
+get_members           Shared      GET    ID/members             -            200 200 200 404 404 404
+get_members           Lent        GET    ID/members             -            200 200 200 200 404 404
+get_member            Lent        GET    ID/members/strangers   -            200 200 200 200 404 404
+add_member            Shared      POST   ID/members             add          200 200 403 404 403 404
+add_member            Lent        POST   ID/members             add          200 200 403 403 403 404
+modify_member         Lent        PUT    ID/members/strangers   accept       200 403 403 200 403 404
+delete_member         Lent        DELETE ID/members/strangers   -            204 204 403 403 403 404
+get_task              Private     GET    ID/tasks               -            200 200 200 404 404 404
+tasks_api_access      Private     GET    /v2/tasks              -            200 403 403 403 403 403
+tasks_api_access      Private     GET    /v2/tasks/x            -            404 403 403 403 403 403
+tasks_api_access      Private     POST   /v2/tasks              {}           400 403 403 403 403 403
+tasks_api_access      Private     DELETE /v2/tasks/x            -            405 403 403 403 403 403
+stores_info_detail    Private     GET    /v2/info/stores/detail -            200 403 403 403 403 200
+info                  Private     GET    /v2/info/stores        -            200 200 200 200 200 200
+info                  Private     GET    /v2/info/import        -            200 200 200 200 200 200
+info                  Private     GET    /v2/info/usage         -            200 200 200 200 200 200
+schemas               Private     GET    /v2/schemas/image      -            200 200 200 200 200 200
+";
+
+/// The body that a word of the table stands for.
+fn body(word: &'static str) -> &'static str {
+    match word {
+        "-" => "",
+        "as_public" => r#"{"visibility": "public"}"#,
+        "as_community" => r#"{"visibility": "community"}"#,
+        "add" => r#"{"member": "p"}"#,
+        "accept" => r#"{"status": "accepted"}"#,
+        "name" => r#"[{"op": "replace", "path": "/name", "value": "n"}]"#,
+        "public" => r#"[{"op": "replace", "path": "/visibility", "value": "public"}]"#,
+        "community" => r#"[{"op": "add", "path": "/visibility", "value": "community"}]"#,
+        "locate" => {
+            r#"[{"op": "add", "path": "/locations/-", "value": {"url": "file:///x", "metadata": {}}}]"#
+        }
+        "drop" => r#"[{"op": "remove", "path": "/locations/0"}]"#,
+        text => text,
+    }
+}
+
 fn rows() -> Vec<Row> {
-    use Kind::{Deactivated, Private, Public, Shared, SharedWithStranger};
-    let (get, put, post) = (Method::GET, Method::PUT, Method::POST);
-    let (patch, delete) = (Method::PATCH, Method::DELETE);
-    let file = "/v2/images/ID/file";
-    let members = "/v2/images/ID/members";
-    let stranger = "/v2/images/ID/members/strangers";
-    let add = r#"{"member": "p"}"#;
-    let accept = r#"{"status": "accepted"}"#;
-    let name = r#"[{"op": "replace", "path": "/name", "value": "n"}]"#;
-    let public = r#"[{"op": "replace", "path": "/visibility", "value": "public"}]"#;
-    let community = r#"[{"op": "add", "path": "/visibility", "value": "community"}]"#;
-    let locate =
-        r#"[{"op": "add", "path": "/locations/-", "value": {"url": "file:///x", "metadata": {}}}]"#;
-    let drop_location = r#"[{"op": "remove", "path": "/locations/0"}]"#;
-    vec![
-        row("add_image", Private, post.clone(), "/v2/images", "{}", [201, 201, 403, 201, 403, 403]),
-        row("get_images", Private, get.clone(), "/v2/images", "", [200, 200, 200, 200, 403, 403]),
-        row("get_image", Private, get.clone(), IMAGE, "", [200, 200, 200, 404, 404, 404]),
-        row("get_image", Public, get.clone(), IMAGE, "", [200, 200, 200, 200, 404, 404]),
-        row("get_image", Shared, get.clone(), IMAGE, "", [200, 200, 200, 404, 404, 404]),
-        row(
-            "get_image",
-            SharedWithStranger,
-            get.clone(),
-            IMAGE,
-            "",
-            [200, 200, 200, 200, 404, 404],
-        ),
-        row("modify_image", Private, patch.clone(), IMAGE, name, [200, 200, 403, 404, 403, 404]),
-        row("modify_image", Public, patch.clone(), IMAGE, name, [200, 200, 403, 403, 403, 404]),
-        row(
-            "modify_image",
-            SharedWithStranger,
-            patch.clone(),
-            IMAGE,
-            name,
-            [200, 200, 403, 403, 403, 404],
-        ),
-        row(
-            "publicize_image",
-            Private,
-            patch.clone(),
-            IMAGE,
-            public,
-            [200, 403, 403, 404, 403, 404],
-        ),
-        row(
-            "communitize_image",
-            Private,
-            patch.clone(),
-            IMAGE,
-            community,
-            [200, 200, 403, 404, 403, 404],
-        ),
-        row(
-            "publicize_image",
-            Private,
-            post.clone(),
-            "/v2/images",
-            r#"{"visibility": "public"}"#,
-            [201, 403, 403, 403, 403, 403],
-        ),
-        row(
-            "communitize_image",
-            Private,
-            post.clone(),
-            "/v2/images",
-            r#"{"visibility": "community"}"#,
-            [201, 201, 403, 201, 403, 403],
-        ),
-        row(
-            "set_image_location",
-            Private,
-            patch.clone(),
-            IMAGE,
-            locate,
-            [400, 400, 403, 404, 403, 404],
-        ),
-        row(
-            "delete_image_location",
-            Private,
-            patch.clone(),
-            IMAGE,
-            drop_location,
-            [409, 403, 403, 404, 403, 404],
-        ),
-        row("delete_image", Private, delete.clone(), IMAGE, "", [204, 204, 403, 404, 403, 404]),
-        row("delete_image", Public, delete.clone(), IMAGE, "", [204, 204, 403, 403, 403, 404]),
-        row(
-            "tags",
-            Private,
-            put.clone(),
-            "/v2/images/ID/tags/t",
-            "",
-            [204, 204, 403, 404, 403, 404],
-        ),
-        row(
-            "tags",
-            Public,
-            delete.clone(),
-            "/v2/images/ID/tags/t",
-            "",
-            [404, 404, 403, 403, 403, 404],
-        ),
-        row("upload_image", Private, put.clone(), file, "x", [404, 404, 403, 404, 403, 404]),
-        row("upload_image", Public, put.clone(), file, "x", [404, 404, 403, 403, 403, 404]),
-        row("download_image", Private, get.clone(), file, "", [204, 204, 403, 404, 404, 404]),
-        row("download_image", Public, get.clone(), file, "", [204, 204, 403, 204, 404, 404]),
-        row(
-            "download_image",
-            SharedWithStranger,
-            get.clone(),
-            file,
-            "",
-            [204, 204, 403, 204, 404, 404],
-        ),
-        row("download_image", Deactivated, get.clone(), file, "", [204, 403, 403, 403, 403, 403]),
-        row(
-            "download_from_store",
-            Public,
-            get.clone(),
-            "/v2/images/ID/file?prefer=fast",
-            "",
-            [204, 204, 403, 204, 404, 404],
-        ),
-        row(
-            "deactivate",
-            Private,
-            post.clone(),
-            "/v2/images/ID/actions/deactivate",
-            "",
-            [403, 403, 403, 404, 403, 404],
-        ),
-        row(
-            "reactivate",
-            Deactivated,
-            post.clone(),
-            "/v2/images/ID/actions/reactivate",
-            "",
-            [204, 204, 403, 403, 403, 404],
-        ),
-        row(
-            "get_image_location",
-            Private,
-            delete.clone(),
-            "/v2/stores/fast/ID",
-            "",
-            [409, 403, 403, 404, 403, 404],
-        ),
-        row(
-            "fetch_image_location",
-            Public,
-            get.clone(),
-            "/v2/images/ID/locations",
-            "",
-            [200, 403, 403, 403, 404, 200],
-        ),
-        row("get_members", Shared, get.clone(), members, "", [200, 200, 200, 404, 404, 404]),
-        row(
-            "get_members",
-            SharedWithStranger,
-            get.clone(),
-            members,
-            "",
-            [200, 200, 200, 200, 404, 404],
-        ),
-        row(
-            "get_member",
-            SharedWithStranger,
-            get.clone(),
-            stranger,
-            "",
-            [200, 200, 200, 200, 404, 404],
-        ),
-        row("add_member", Shared, post.clone(), members, add, [200, 200, 403, 404, 403, 404]),
-        row(
-            "add_member",
-            SharedWithStranger,
-            post.clone(),
-            members,
-            add,
-            [200, 200, 403, 403, 403, 404],
-        ),
-        row(
-            "modify_member",
-            SharedWithStranger,
-            put.clone(),
-            stranger,
-            accept,
-            [200, 403, 403, 200, 403, 404],
-        ),
-        row(
-            "delete_member",
-            SharedWithStranger,
-            delete.clone(),
-            stranger,
-            "",
-            [204, 204, 403, 403, 403, 404],
-        ),
-        row(
-            "get_task",
-            Private,
-            get.clone(),
-            "/v2/images/ID/tasks",
-            "",
-            [200, 200, 200, 404, 404, 404],
-        ),
-        row(
-            "tasks_api_access",
-            Private,
-            get.clone(),
-            "/v2/tasks",
-            "",
-            [200, 403, 403, 403, 403, 403],
-        ),
-        row(
-            "tasks_api_access",
-            Private,
-            get.clone(),
-            "/v2/tasks/x",
-            "",
-            [404, 403, 403, 403, 403, 403],
-        ),
-        row("tasks_api_access", Private, post, "/v2/tasks", "{}", [400, 403, 403, 403, 403, 403]),
-        row("tasks_api_access", Private, delete, "/v2/tasks/x", "", [405, 403, 403, 403, 403, 403]),
-        row(
-            "stores_info_detail",
-            Private,
-            get.clone(),
-            "/v2/info/stores/detail",
-            "",
-            [200, 403, 403, 403, 403, 200],
-        ),
-        row("info", Private, get.clone(), "/v2/info/stores", "", [200; 6]),
-        row("info", Private, get.clone(), "/v2/info/import", "", [200; 6]),
-        row("info", Private, get.clone(), "/v2/info/usage", "", [200; 6]),
-        row("schemas", Private, get, "/v2/schemas/image", "", [200; 6]),
-    ]
+    let row = |line: &'static str| {
+        let words: Vec<&'static str> = line.split_whitespace().collect();
+        let [what, kind, method, uri, word, statuses @ ..] = words.as_slice() else {
+            panic!("{line}");
+        };
+        let statuses: Vec<u16> = statuses.iter().map(|status| status.parse().unwrap()).collect();
+        Row {
+            what,
+            kind: kind.parse().unwrap(),
+            method: method.parse().unwrap(),
+            uri,
+            body: body(word),
+            statuses: statuses.try_into().unwrap(),
+        }
+    };
+    ROWS.lines().map(row).collect()
+}
+
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "Private" => Ok(Self::Private),
+            "Public" => Ok(Self::Public),
+            "Shared" => Ok(Self::Shared),
+            "Lent" => Ok(Self::Lent),
+            "Deactivated" => Ok(Self::Deactivated),
+            _ => Err(format!("no kind {word}")),
+        }
+    }
 }
 
 /// Makes the image that a row is about.
@@ -331,7 +182,7 @@ async fn seed(world: &World, kind: Kind, id: &ImageId) {
             match kind {
                 Kind::Private => image.visibility = Visibility::Private,
                 Kind::Public => image.visibility = Visibility::Public,
-                Kind::Shared | Kind::SharedWithStranger => image.visibility = Visibility::Shared,
+                Kind::Shared | Kind::Lent => image.visibility = Visibility::Shared,
                 Kind::Deactivated => {
                     image.visibility = Visibility::Public;
                     image.status = Status::Deactivated;
@@ -339,7 +190,7 @@ async fn seed(world: &World, kind: Kind, id: &ImageId) {
             }
         })
         .await;
-    if kind == Kind::SharedWithStranger {
+    if kind == Kind::Lent {
         world.repo.add_member(id, "strangers", None).await.unwrap();
     }
 }
@@ -347,7 +198,10 @@ async fn seed(world: &World, kind: Kind, id: &ImageId) {
 async fn status(world: &World, row: &Row, who: Who) -> u16 {
     let id = ImageId::random();
     seed(world, row.kind, &id).await;
-    let uri = row.uri.replace("ID", id.as_str());
+    let uri = match row.uri.strip_prefix("ID") {
+        Some(rest) => format!("/v2/images/{id}{rest}"),
+        None => row.uri.replace("ID", id.as_str()),
+    };
     let is_data = row.uri.contains("/file");
     let media = match row.method {
         Method::PATCH => PATCH,
