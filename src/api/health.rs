@@ -82,7 +82,7 @@ fn finding(probe: &Probe, port: u16) -> Finding {
     }
 }
 
-fn disabled_by(path: &PathBuf, has_details: bool) -> Finding {
+fn disabled_by(path: &Path, has_details: bool) -> Finding {
     let is_well = !path.exists();
     let (reason, seen) =
         if is_well { ("OK", "was not found") } else { ("DISABLED BY FILE", "was found") };

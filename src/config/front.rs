@@ -71,7 +71,7 @@ pub(super) fn healthcheck(options: &Options) -> Result<Healthcheck, ConfigError>
     let mut probes = Vec::new();
     let backends = options.need(&known::HEALTH_BACKENDS, backends)?;
     // The path alone has always been enough here, as it is in Glance's pipeline.
-    let is_named = |name| backends.iter().any(|backend| *backend == name);
+    let is_named = |name| backends.contains(&name);
     if !is_named("disable_by_file") && !is_named("enable_by_files") {
         probes.extend(disabled_by(options)?);
     }
@@ -156,7 +156,7 @@ mod tests {
     fn cf_14_health_checks_look_at_files() {
         assert_eq!(health("").unwrap(), Healthcheck::default());
         let file = Probe::DisabledBy("/run/off".into());
-        assert_eq!(health("disable_by_file_path = /run/off").unwrap().probes, [file.clone()]);
+        assert_eq!(health("disable_by_file_path = /run/off").unwrap().probes, std::slice::from_ref(&file));
         let both = "backends = disable_by_files_ports,disable_by_file\n\
                     disable_by_file_path = /run/off\n\
                     disable_by_file_paths = 9292:/run/a, 9293:/run/b";
