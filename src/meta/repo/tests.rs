@@ -90,7 +90,8 @@ impl Scratch {
             Some(Connection::Postgres(_)) => " WITH (FORCE)",
             _ => "",
         };
-        for name in std::mem::take(&mut *self.made.lock().unwrap()) {
+        let made = std::mem::take(&mut *self.made.lock().unwrap());
+        for name in made {
             self.on_server(&format!("DROP DATABASE {name}{how}")).await;
         }
     }
