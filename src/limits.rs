@@ -64,11 +64,11 @@ pub const RADOS_OPERATION_WAIT: Duration = Duration::from_secs(60);
 /// How long the cluster stays deaf to a client of ours that was killed. Its watches, which are why,
 /// end by themselves after half of it.
 pub const BLOCKLIST_EXPIRY: Duration = Duration::from_secs(60);
-/// How long an upload that failed waits for what it wrote to be removed from Ceph, before it is
-/// answered and the removal goes on by itself.
-pub const RBD_DISCARD_WAIT: Duration = Duration::from_secs(5);
+/// How long an upload that failed waits for what it wrote to be removed from Ceph or S3, before
+/// it is answered and the removal goes on by itself.
+pub const DISCARD_WAIT: Duration = Duration::from_secs(5);
 /// First and longest pause between two tries of such a removal.
-pub const RBD_REMOVAL_PAUSES: (Duration, Duration) =
+pub const REMOVAL_PAUSES: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(10));
 
 /// A request's head: method, target and header fields.
@@ -115,6 +115,7 @@ pub const CLIENT_CONNECTIONS_IDLE_MAX: usize = 32;
 /// A piece of a body handed to the connection at once: a slow server still shows that it moves.
 pub const CLIENT_PIECE_BYTES: usize = 256 * KIB;
 
+<<<<<<< HEAD
 /// A token that Keystone is asked about. Its own are at most 255 bytes, those of old ones 8 KiB.
 pub const AUTH_TOKEN_BYTES_MAX: usize = 8 * KIB;
 /// An answer of Keystone: a token with a large catalog.
@@ -132,6 +133,36 @@ pub const AUTH_STALL: Duration = Duration::from_secs(30);
 /// First and longest pause before Keystone is asked again.
 pub const AUTH_RETRY_PAUSES: (Duration, Duration) =
     (Duration::from_millis(500), Duration::from_secs(10));
+=======
+/// Slots that a part of an S3 upload is held in until it is whole. Longer parts, of images that are
+/// so large that 10000 parts of this length do not hold them, are sent as they come.
+pub const S3_PART_HELD_SLOTS_MAX: usize = 12;
+/// Parts of one S3 upload in flight, where the operator allows so many. Their slots are the bound.
+pub const S3_PARTS_IN_FLIGHT_MAX: usize = 4;
+/// Slots one upload to S3 may hold, all of them its own from the first byte on: 28 MiB. An upload
+/// that held a part and waited for the slots of another could wait for ever.
+pub const SLOTS_PER_S3_UPLOAD_MAX: usize = 1 // being received into
+    + S3_PART_HELD_SLOTS_MAX // of the part that is being collected
+    + S3_PART_HELD_SLOTS_MAX // of parts being sent
+    + LANE_DEPTH; // being hashed
+/// Parts of one S3 upload, which is S3's bound.
+pub const S3_PARTS_MAX: u64 = 10_000;
+/// Least length of every part but the last, which is S3's bound too.
+pub const S3_PART_BYTES_MIN: u64 = 5 * MIB as u64;
+/// How long a signed request is good for: it is sent at once, clocks differ.
+pub const S3_SIGNATURE_LIFE: Duration = Duration::from_secs(900);
+/// Times a request to S3 is made while it fails in passing, with these pauses between them.
+pub const S3_RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// An answer of S3 that is a document. Lists of uploads are asked for a key at a time.
+pub const S3_DOCUMENT_BYTES_MAX: usize = 4 * MIB;
+/// Slots that one upload's connection to S3 takes ahead of what it has sent.
+pub const S3_STREAM_AHEAD_SLOTS: usize = 2;
+
+/// Redirects that a web location may take (`HT-01`).
+pub const HTTP_REDIRECTS_MAX: usize = 5;
+/// Slots that a download from the web or from S3 is read ahead, within its share.
+pub const WEB_READ_AHEAD_SLOTS: usize = 4;
+>>>>>>> 305e150 (store: Keeps images in S3 and reads them from the web)
 
 /// Connections to the admin listener: a few scrapers and people. More wait in the backlog.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
@@ -196,7 +227,13 @@ pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const _: () = assert!(SLOT_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
 const _: () = assert!(SLOTS_PER_UPLOAD_MAX * SLOT_BYTES <= 8 * MIB);
 const _: () = assert!(SLOTS_PER_RBD_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);
+<<<<<<< HEAD
 const _: () = assert!((SLOTS_PER_RBD_UPLOAD_MAX + SLOTS_READ_AHEAD_MAX) * SLOT_BYTES <= 40 * MIB);
+=======
+const _: () = assert!(SLOTS_PER_S3_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);
+// Late parts of an image of unknown size are twice as long, and fit all the same.
+const _: () = assert!(2 * S3_PART_HELD_SLOTS_MAX < SLOTS_PER_S3_UPLOAD_MAX);
+>>>>>>> 305e150 (store: Keeps images in S3 and reads them from the web)
 const _: () = assert!(SLOT_BYTES.is_multiple_of(LANE_SLICE_BYTES));
 const _: () = assert!(HOLE_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
 const _: () = assert!(SLOTS_WARM * SLOT_BYTES <= SLOT_ARENA_BYTES);

@@ -78,7 +78,23 @@ impl Arena {
     /// An allowance of `slots_max` slots for one upload.
     #[must_use]
     pub fn share(&self, slots_max: usize) -> Share {
-        Share { arena: Arc::clone(&self.0), permits: Arc::new(Semaphore::new(slots_max)) }
+        let permits = Arc::new(Semaphore::new(slots_max));
+        Share { arena: Arc::clone(&self.0), permits, reserved: None }
+    }
+
+    /// An allowance of exactly `slots` slots that are its own from now on, for an upload that keeps
+    /// some while it waits for more. Waits until the arena can spare them all at once; no more are
+    /// given than it has. Cancel safe: dropping the future takes nothing.
+    pub async fn reserve(&self, slots: usize) -> Share {
+        let slots = slots.min(self.0.slots);
+        let all = Arc::clone(&self.0.permits);
+        let many = u32::try_from(slots).unwrap_or(u32::MAX);
+        let reserved = match all.acquire_many_owned(many).await {
+            Ok(permits) => Arc::new(permits),
+            // No semaphore of an arena is ever closed.
+            Err(_) => std::future::pending().await,
+        };
+        Share { reserved: Some(reserved), ..self.share(slots) }
     }
 
     /// What is used now.
@@ -124,6 +140,8 @@ impl Inner {
 pub struct Share {
     arena: Arc<Inner>,
     permits: Arc<Semaphore>,
+    /// The arena's permits for all of them, if they were taken ahead.
+    reserved: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Share {
@@ -132,7 +150,10 @@ impl Share {
     /// left. Cancel safe: dropping the future takes nothing.
     pub async fn take(&self) -> Slot {
         let mine = acquire(&self.permits).await;
-        let arenas = acquire(&self.arena.permits).await;
+        let arenas = match &self.reserved {
+            Some(reserved) => Right::Reserved(Arc::clone(reserved)),
+            None => Right::Own(acquire(&self.arena.permits).await),
+        };
         // A permit of the arena stands for exactly one index in the free list.
         let index = loop {
             if let Some(index) = self.arena.pop() {
@@ -141,7 +162,7 @@ impl Share {
             // Not reached while `Held` pushes its index before it releases its permits.
             tokio::task::yield_now().await;
         };
-        Slot { held: Held { arena: Arc::clone(&self.arena), index, _permits: [mine, arenas] } }
+        Slot { held: Held { arena: Arc::clone(&self.arena), index, _permits: (mine, arenas) } }
     }
 }
 
@@ -158,7 +179,16 @@ async fn acquire(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 struct Held {
     arena: Arc<Inner>,
     index: usize,
-    _permits: [OwnedSemaphorePermit; 2],
+    _permits: (OwnedSemaphorePermit, Right),
+}
+
+/// The arena's permit for a slot; it is only kept.
+#[derive(Debug)]
+#[expect(dead_code, reason = "what counts is when it is dropped")]
+enum Right {
+    Own(OwnedSemaphorePermit),
+    /// One of those that a share has taken ahead; they go back together.
+    Reserved(Arc<OwnedSemaphorePermit>),
 }
 
 impl Held {
@@ -341,6 +371,28 @@ mod tests {
         assert_eq!(arena.figures().in_use, 3);
         drop((second, third, fourth));
         assert_eq!(arena.figures().in_use, 0);
+    }
+
+    #[tokio::test]
+    async fn reserved_slots_never_wait_for_others() {
+        let arena = Arena::new(4 * MIB, 1).unwrap();
+        let mine = arena.reserve(3).await;
+        let others = arena.share(4);
+        let other = others.take().await;
+        assert!(comes(others.take()).await.is_none(), "the rest is reserved");
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(comes(mine.take()).await.expect("reserved"));
+        }
+        assert!(comes(mine.take()).await.is_none());
+        assert!(comes(arena.reserve(2)).await.is_none());
+        drop(mine);
+        assert!(comes(others.take()).await.is_none(), "slots keep what they stand on");
+        drop(held);
+        assert!(comes(arena.reserve(3)).await.is_some());
+        assert_eq!(arena.figures().in_use, 1);
+        drop(other);
+        assert!(comes(arena.reserve(99)).await.is_some(), "no more than there are");
     }
 
     #[tokio::test]

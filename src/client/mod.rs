@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use hyper::body::Body as _;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -218,6 +219,10 @@ impl Client {
         let agent = HeaderValue::from_str(&format!("glissade/{VERSION}"));
         headers.entry(USER_AGENT).or_insert(agent.unwrap_or(HeaderValue::from_static("glissade")));
         let (outgoing, progress) = Outgoing::new(body);
+        if outgoing.is_end_stream() && matches!(method, Method::PUT | Method::POST) {
+            // hyper leaves the length of nothing out, without which S3 takes no PUT.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let mut request = http::Request::new(outgoing);
         *request.method_mut() = method;
         *request.uri_mut() = uri;

@@ -140,6 +140,8 @@ async fn bodies_go_out_of_slots_with_their_length() {
     let request = Request::new(Method::PUT, peer.url("/a")).body(Body::Whole(whole));
     client.send(request).await.unwrap();
     assert_eq!(peer.seen()[1].body, b"abc");
+    client.send(Request::new(Method::PUT, peer.url("/a"))).await.unwrap();
+    assert!(peer.seen()[2].head.contains("content-length: 0\r\n"), "{:?}", peer.seen()[2]);
 }
 
 #[tokio::test]

@@ -177,6 +177,22 @@ const OF_A_STORE: &[&str] = &[
     "rbd_store_ceph_conf",
     "rbd_thin_provisioning",
     "rados_connect_timeout",
+    "https_ca_certificates_file",
+    "https_insecure",
+    "http_proxy_information",
+    "s3_store_host",
+    "s3_store_region_name",
+    "s3_store_access_key",
+    "s3_store_secret_key",
+    "s3_store_bucket",
+    "s3_store_create_bucket_on_put",
+    "s3_store_bucket_url_format",
+    "s3_store_large_object_size",
+    "s3_store_large_object_chunk_size",
+    "s3_store_thread_pools",
+    "s3_store_cacert",
+    "s3_store_enable_data_integrity_protection",
+    "s3_store_request_checksum_calculation",
 ];
 
 /// Honoured options of a reserved store.
@@ -538,12 +554,12 @@ mod tests {
     fn what_glance_knows_is_summed_up_in_one_line() {
         let all = warnings(
             "[DEFAULT]\ntransport_url=rabbit://u:s3cret@h\n[vault]\nuse_ssl=1\n\
-             [keystone_authtoken]\nmemcache_secret_key=s3cret\n[fast]\ns3_store_bucket=x",
+             [keystone_authtoken]\nmemcache_secret_key=s3cret\n[fast]\nswift_store_user=x",
         );
         assert_eq!(
             all,
             ["accepted without effect in this release: [DEFAULT] transport_url; \
-              [fast] s3_store_bucket; [keystone_authtoken] memcache_secret_key; [vault] use_ssl"]
+              [fast] swift_store_user; [keystone_authtoken] memcache_secret_key; [vault] use_ssl"]
         );
     }
 

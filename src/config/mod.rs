@@ -96,7 +96,9 @@ pub enum StoreKind {
     /// Images in a pool of a Ceph cluster.
     Rbd(RbdStore),
     /// Read-only web locations: nothing can be added (`HT-01`).
-    Http,
+    Http(HttpStore),
+    /// Objects in a bucket.
+    S3(S3Store),
 }
 
 /// A `file` store.
@@ -130,6 +132,58 @@ pub struct RbdStore {
     /// `rados_connect_timeout`: for connecting and for each operation; zero is for ever, `None`
     /// leaves it to Ceph's configuration and to bounds of our own.
     pub connect_timeout: Option<Duration>,
+}
+
+/// An `http` store (`CF-25`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpStore {
+    /// `https_ca_certificates_file`: only its authorities are believed.
+    pub ca_file: Option<PathBuf>,
+    /// `https_insecure`: without such a file, any certificate is believed.
+    pub is_insecure: bool,
+    /// `http_proxy_information`: scheme and proxy.
+    pub proxies: Vec<(String, String)>,
+}
+
+/// An `s3` store (`CF-26`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Store {
+    /// `s3_store_host`, with or without a scheme.
+    pub host: String,
+    /// `s3_store_region_name`; `None` takes it from the host where that names one.
+    pub region: Option<String>,
+    /// `s3_store_access_key`.
+    pub access_key: String,
+    /// `s3_store_secret_key`.
+    pub secret_key: Secret,
+    /// `s3_store_bucket`.
+    pub bucket: String,
+    /// `s3_store_create_bucket_on_put`.
+    pub create_bucket_on_put: bool,
+    /// `s3_store_bucket_url_format`.
+    pub addressing: S3Addressing,
+    /// `s3_store_large_object_size` in bytes: larger images go in parts.
+    pub large_object_size_bytes: u64,
+    /// `s3_store_large_object_chunk_size` in bytes: a part.
+    pub part_size_bytes: u64,
+    /// `s3_store_thread_pools`: parts of one upload in flight.
+    pub parts_in_flight: usize,
+    /// `s3_store_cacert`: only its authorities are believed.
+    pub ca_file: Option<PathBuf>,
+    /// Whether what is sent carries checksums: `s3_store_enable_data_integrity_protection` with
+    /// `s3_store_request_checksum_calculation = when_supported`.
+    pub checks_requests: bool,
+}
+
+/// How a bucket is addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum S3Addressing {
+    /// By name at Amazon, by path elsewhere, as boto does.
+    Auto,
+    /// `host/bucket/key`.
+    Path,
+    /// `bucket.host/key`.
+    Virtual,
 }
 
 /// One directory of a `file` store.

@@ -7,6 +7,8 @@
 //! reserved ones. The directories of both must lie apart from every store: scratch files are swept,
 //! and a sweep must never meet an image.
 
+mod remote;
+
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -183,6 +185,7 @@ enum Kind {
     File,
     Rbd,
     Http,
+    S3,
 }
 
 impl Kind {
@@ -192,9 +195,7 @@ impl Kind {
             "file" | "filesystem" | "glance.store.filesystem.Store" => Ok(Self::File),
             "http" | "https" | "glance.store.http.Store" => Ok(Self::Http),
             "rbd" | "glance.store.rbd.Store" => Ok(Self::Rbd),
-            "s3" | "glance.store.s3.Store" => {
-                Err("stores of this kind arrive with a later release".to_owned())
-            }
+            "s3" | "s3+http" | "s3+https" | "glance.store.s3.Store" => Ok(Self::S3),
             "swift"
             | "swift+config"
             | "swift+http"
@@ -207,7 +208,7 @@ impl Kind {
             | "glance.store.vmware_datastore.Store" => {
                 Err("this release has no stores of this kind".to_owned())
             }
-            _ => Err("unknown kind of store; this release has file, rbd and http".to_owned()),
+            _ => Err("unknown kind of store; this release has file, rbd, http and s3".to_owned()),
         }
     }
 
@@ -216,6 +217,7 @@ impl Kind {
             Self::File => "file",
             Self::Rbd => "rbd",
             Self::Http => "http",
+            Self::S3 => "s3",
         }
     }
 }
@@ -240,7 +242,8 @@ impl Section<'_> {
             kind: match kind {
                 Kind::File => StoreKind::File(self.file_store(warnings)?),
                 Kind::Rbd => StoreKind::Rbd(self.rbd_store()?),
-                Kind::Http => StoreKind::Http,
+                Kind::Http => StoreKind::Http(self.http_store()?),
+                Kind::S3 => StoreKind::S3(self.s3_store()?),
             },
         })
     }
@@ -436,7 +439,7 @@ fn apart(scratch: &[&Scratch], stores: &[Store]) -> Result<(), ConfigError> {
 fn directories(stores: &[Store]) -> Vec<(String, PathBuf)> {
     let dirs = stores.iter().filter_map(|store| match &store.kind {
         StoreKind::File(file) => Some((store, file)),
-        StoreKind::Rbd(_) | StoreKind::Http => None,
+        StoreKind::Rbd(_) | StoreKind::Http(_) | StoreKind::S3(_) => None,
     });
     dirs.flat_map(|(store, file)| {
         let owner = format!("store {}", store.id);
@@ -479,7 +482,7 @@ fn shared_directories(stores: &[Store]) -> Vec<String> {
 
 fn read_only_default(default: &str, stores: &[Store]) -> Option<String> {
     let store = stores.iter().find(|store| store.id == default)?;
-    matches!(store.kind, StoreKind::Http).then(|| {
+    matches!(store.kind, StoreKind::Http(_)).then(|| {
         format!("the default store {default} is read-only: uploads that name no store are refused")
     })
 }

@@ -1,21 +1,95 @@
-//! The `http` store: locations on the web, read only (`HT-01`).
+//! The `http` store: locations on the web, read only (`HT-01`, `HT-02`).
 //!
-//! It takes its place in the stores configuration and in discovery and refuses data; reading its
-//! locations comes with the remote stores.
+//! A location is whatever answers GET, after at most five redirects; a user and password in it are
+//! sent as basic authentication and shown nowhere. Ranges are asked for, and cut out by ourselves
+//! where the server gives everything all the same (`DD-05`).
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::{HeaderValue, Method, StatusCode, header::RANGE};
 use serde_json::{Map, Value};
+use url::Url;
 
+use super::web::{Origin, WebReader, range_of};
 use super::{Draft, SizeHint, Source, Store, StoreError, StoreErrorKind};
+use crate::client::{self, Client, ClientError, Proxies, Request, Response, Trust};
+use crate::config::HttpStore as Options;
 use crate::image::{ImageId, Location};
+use crate::limits::HTTP_REDIRECTS_MAX;
+
+const READ_ONLY: &str = "an http store is read-only";
+const FOLLOWED: &[StatusCode] = &[StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND];
 
 /// An `http` store.
 #[derive(Debug)]
 pub(super) struct HttpStore {
-    pub(super) id: String,
+    id: String,
+    client: Client,
 }
 
-const READ_ONLY: &str = "an http store is read-only";
+impl HttpStore {
+    /// Opens a store; nothing is asked yet.
+    ///
+    /// # Errors
+    /// When proxies or certificates can't be used.
+    pub(super) fn open(id: &str, options: &Options) -> Result<Self, ClientError> {
+        let trust = match &options.ca_file {
+            Some(path) => Trust::File(path.clone()),
+            None if options.is_insecure => Trust::Anyone,
+            None => Trust::System,
+        };
+        let refused = |why| ClientError::Setup(format!("http_proxy_information: {why}"));
+        let proxies = Proxies::new(&options.proxies).map_err(refused)?;
+        let client = Client::new(client::Options { trust, proxies, ..client::Options::default() })?;
+        Ok(Self { id: id.to_owned(), client })
+    }
+
+    fn page(&self, location: &Location) -> Result<Page, StoreError> {
+        let shown = || client::without_credentials(&location.url);
+        let bad = |why| StoreError::new(StoreErrorKind::BadLocation, format!("{}: {why}", shown()));
+        let url = Url::parse(&location.url).map_err(|_| bad("it is no URL"))?;
+        match url.scheme() {
+            "http" | "https" => Ok(Page { client: self.client.clone(), url }),
+            _ => Err(bad("it is neither http nor https")),
+        }
+    }
+}
+
+/// What a location names.
+#[derive(Debug)]
+struct Page {
+    client: Client,
+    url: Url,
+}
+
+impl Page {
+    async fn ask(
+        &self,
+        method: Method,
+        range: Option<HeaderValue>,
+    ) -> Result<Response, StoreError> {
+        let mut request = Request::new(method, self.url.clone());
+        if let Some(range) = range {
+            request = request.header(RANGE, range);
+        }
+        let answer = self.client.follow(request, FOLLOWED, HTTP_REDIRECTS_MAX).await?;
+        let kind = match answer.status() {
+            status if status.is_success() => return Ok(answer),
+            StatusCode::NOT_FOUND => StoreErrorKind::NotFound,
+            _ => StoreErrorKind::BadLocation,
+        };
+        let context = format!("{}: the server answered {}", answer.at(), answer.status());
+        Err(StoreError::new(kind, context))
+    }
+}
+
+#[async_trait]
+impl Origin for Page {
+    async fn get(&self, part: Option<(u64, Option<u64>)>) -> Result<Response, StoreError> {
+        self.ask(Method::GET, part.map(range_of)).await
+    }
+}
 
 #[async_trait]
 impl Store for HttpStore {
@@ -39,9 +113,16 @@ impl Store for HttpStore {
         Err(StoreError::new(StoreErrorKind::AddDisabled, READ_ONLY))
     }
 
-    async fn open(&self, _: &Location) -> Result<Source, StoreError> {
-        let context = "this release does not read web locations; let glance-api serve them";
-        Err(StoreError::new(StoreErrorKind::Unavailable, context))
+    async fn open(&self, location: &Location) -> Result<Source, StoreError> {
+        let page = Arc::new(self.page(location)?);
+        let answer = page.get(None).await?;
+        Ok(Source::Stream(Box::new(WebReader::new(page, answer))))
+    }
+
+    /// A missing Content-Length is size 0, as in Glance.
+    async fn size(&self, location: &Location) -> Result<u64, StoreError> {
+        let answer = self.page(location)?.ask(Method::HEAD, None).await?;
+        Ok(answer.announced().unwrap_or(0))
     }
 
     /// The data is not ours (`HT-01`: delete is ignored).
@@ -53,3 +134,6 @@ impl Store for HttpStore {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,9 @@ pub mod file;
 mod http;
 pub mod rbd;
 mod registry;
+mod removals;
+mod s3;
+mod web;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -81,6 +84,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Slots that one upload to this store has use for.
     fn slots_wanted(&self) -> usize {
         SLOTS_PER_UPLOAD_MAX
+    }
+
+    /// Slots that a draft keeps, at most, until more of the data has come. Whoever feeds the draft
+    /// has to own them before the first byte ([`Share::reserve`]): drafts that keep some and wait
+    /// for others could wait for each other.
+    fn slots_kept(&self, _: SizeHint) -> usize {
+        0
     }
 
     /// Begins a draft. Fails with [`StoreErrorKind::Exists`] before a byte is read when the image

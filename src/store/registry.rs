@@ -10,10 +10,12 @@ use futures_util::future::BoxFuture;
 
 use crate::config;
 use crate::image::Location;
+use crate::limits::SLOT_BYTES;
 use crate::store::file::{FileStore, Policy};
 use crate::store::http::HttpStore;
 use crate::store::rbd::{Connections, RbdStore};
-use crate::store::{Source, Store, StoreError, StoreErrorKind};
+use crate::store::s3::S3Store;
+use crate::store::{SizeHint, Source, Store, StoreError, StoreErrorKind};
 
 /// A store can't be opened; the message names section, directory and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,7 @@ impl Registry {
         let entries =
             stores.iter().map(|store| open_entry(store, policy, *is_multi, &mut connections));
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        entries.iter().try_for_each(|entry| must_fit(entry, settings.glissade.slot_arena_bytes))?;
         let staging = open_reserved("os_glance_staging_store", staging, policy)?;
         let tasks =
             tasks.as_ref().map(|tasks| open_reserved("os_glance_tasks_store", tasks, policy));
@@ -214,6 +217,19 @@ fn scheme_of(url: &str) -> Option<&str> {
     })
 }
 
+/// An upload waits for the slots that it keeps until it has them all.
+fn must_fit(entry: &Entry, arena_bytes: usize) -> Result<(), OpenError> {
+    let least = entry.store.slots_kept(SizeHint::Unknown) * SLOT_BYTES;
+    if least <= arena_bytes {
+        return Ok(());
+    }
+    let id = entry.store.id();
+    Err(OpenError(format!(
+        "store {id} takes {least} bytes of memory for an upload; set [glissade] slot_arena_bytes to \
+         that or more"
+    )))
+}
+
 fn open_reserved(
     id: &str,
     options: &config::FileStore,
@@ -241,7 +257,14 @@ fn open_entry(
             let refused = |error| OpenError(format!("store {}: {error}", store.id));
             Arc::new(opened.map_err(refused)?)
         }
-        config::StoreKind::Http => Arc::new(HttpStore { id: store.id.clone() }),
+        config::StoreKind::Http(options) => {
+            let refused = |error| OpenError(format!("store {}: {error}", store.id));
+            Arc::new(HttpStore::open(&store.id, options).map_err(refused)?)
+        }
+        config::StoreKind::S3(options) => {
+            let refused = |error| OpenError(format!("store {}: {error}", store.id));
+            Arc::new(S3Store::open(&store.id, options.clone(), is_named).map_err(refused)?)
+        }
     };
     if let Some(refusal) = opened.add_disabled().filter(|_| opened.scheme() == "file") {
         tracing::warn!(store = store.id, refusal, "the store is read-only");

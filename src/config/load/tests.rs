@@ -5,6 +5,8 @@
 use super::*;
 use crate::config::{Connection, DataDir, FileStore, Probe, RbdStore, StoreKind, TlsMode};
 
+mod remote;
+
 /// The least configuration that is accepted.
 const DB: &str = "[database]\nconnection = sqlite:////db/glance.sqlite\n";
 
@@ -32,7 +34,9 @@ fn file_store<'a>(settings: &'a Settings, id: &str) -> &'a FileStore {
     let store = settings.stores.stores.iter().find(|store| store.id == id).unwrap();
     match &store.kind {
         StoreKind::File(file) => file,
-        StoreKind::Rbd(_) | StoreKind::Http => panic!("{id} is no file store"),
+        StoreKind::Rbd(_) | StoreKind::Http(_) | StoreKind::S3(_) => {
+            panic!("{id} is no file store")
+        }
     }
 }
 
@@ -265,7 +269,7 @@ fn cf_20_stores_are_read_in_order() {
     assert_eq!(ids, ["fast", "slow", "web"]);
     assert_eq!(stores.stores[0].description.as_deref(), Some("Fast local store"));
     assert_eq!((stores.stores[0].weight, stores.stores[1].weight), (10, 0));
-    assert!(matches!(stores.stores[2].kind, StoreKind::Http));
+    assert!(matches!(stores.stores[2].kind, StoreKind::Http(_)));
     assert_eq!(only_dir(file_store(&settings, "slow")), Path::new("/srv/slow"));
     assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
 }
@@ -296,7 +300,6 @@ fn a_read_only_default_is_told() {
 #[test]
 fn gs_02_kinds_that_are_not_there_are_refused_with_a_remedy() {
     for (kind, word) in [
-        ("s3", "later release"),
         ("swift", "no stores of this kind"),
         ("cinder", "no stores of this kind"),
         ("vmware", "no stores of this kind"),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::unsealed::Unsealed;
 use crate::buffer::Frozen;
 use crate::image::Location;
-use crate::limits::{RBD_DISCARD_WAIT, RBD_GROW_BYTES, RBD_WRITES_IN_FLIGHT_MAX};
+use crate::limits::{DISCARD_WAIT, RBD_GROW_BYTES, RBD_WRITES_IN_FLIGHT_MAX};
 use crate::rbd::{Pending, RbdError};
 use crate::ring;
 use crate::store::{Draft, SizeHint, StoreError, StoreErrorKind};
@@ -129,7 +129,7 @@ impl Draft for RbdDraft {
         // Closing the image waits for what is in flight. A cluster that does not answer must not
         // keep the client waiting; the removal goes on.
         if let Some(removal) = self.unsealed.discard() {
-            let _ = tokio::time::timeout(RBD_DISCARD_WAIT, removal).await;
+            let _ = tokio::time::timeout(DISCARD_WAIT, removal).await;
         }
     }
 }

@@ -19,15 +19,16 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
+use super::removals::Removals;
 use super::{Draft, SizeHint, Source, Store, StoreError, StoreErrorKind, off_runtime};
 use crate::config::RbdStore as Options;
 use crate::image::{ImageId, Location, LocationStatus};
-use crate::limits::{RBD_DISCARD_WAIT, SLOTS_PER_RBD_UPLOAD_MAX};
+use crate::limits::{DISCARD_WAIT, SLOTS_PER_RBD_UPLOAD_MAX};
 use crate::rbd::{self, Connection, LibraryMissing, Pool, RbdError, RbdErrorKind};
 
 use draft::RbdDraft;
 use reader::RbdReader;
-use unsealed::{Removals, Unsealed};
+use unsealed::Unsealed;
 use url::Place;
 
 /// The snapshot's name, which is an interface (`RB-02`).
@@ -337,7 +338,8 @@ impl Store for RbdStore {
 
     async fn discard_orphan(&self, id: &ImageId) -> Result<bool, StoreError> {
         // A removal under way would be found as an orphan. One that hangs must hold up nobody.
-        let _ = tokio::time::timeout(RBD_DISCARD_WAIT, self.0.removals.settled(id)).await;
+        let prefix = unsealed::draft_prefix(id);
+        let _ = tokio::time::timeout(DISCARD_WAIT, self.0.removals.settled(&prefix)).await;
         let id = id.clone();
         self.off_runtime(move |inner| Ok(inner.discard_orphan(&id)?)).await
     }

@@ -6,17 +6,16 @@
 //! guard: dropped before it is sealed, it orders the removal, which is tried until it succeeds,
 //! because a cluster that failed an upload may well fail its removal.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::{SNAPSHOT, destroy, refuse_existing};
 use crate::image::ImageId;
-use crate::limits::RBD_REMOVAL_PAUSES;
+use crate::limits::REMOVAL_PAUSES;
 use crate::rbd::{Cluster, Connection, Image, Pool, RbdError, RbdErrorKind};
+use crate::store::removals::Removals;
 
 /// What the names of an image's drafts begin with.
 pub(super) fn draft_prefix(id: &ImageId) -> String {
@@ -97,14 +96,14 @@ impl Unsealed {
 
     /// Removes the image; the handle ends when it is gone.
     pub(super) fn discard(mut self) -> Option<JoinHandle<()>> {
-        self.wreck.take().map(|wreck| self.removals.order(wreck, &self.runtime))
+        self.wreck.take().map(|wreck| order(wreck, &self.removals, &self.runtime))
     }
 }
 
 impl Drop for Unsealed {
     fn drop(&mut self) {
         if let Some(wreck) = self.wreck.take() {
-            drop(self.removals.order(wreck, &self.runtime));
+            drop(order(wreck, &self.removals, &self.runtime));
         }
     }
 }
@@ -207,52 +206,15 @@ fn gone(removed: Result<(), RbdError>) -> Result<(), RbdError> {
     }
 }
 
-/// Removals of one store that are under way.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Removals(Arc<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    drafts: Mutex<BTreeSet<String>>,
-    one_less: Notify,
-}
-
-impl Removals {
-    /// Has a wreck removed.
-    fn order(&self, wreck: Wreck, runtime: &Handle) -> JoinHandle<()> {
-        self.lock().insert(wreck.draft.clone());
-        let this = self.clone();
-        runtime.spawn(async move {
-            let draft = wreck.draft.clone();
-            remove(wreck).await;
-            this.lock().remove(&draft);
-            this.0.one_less.notify_waiters();
-        })
-    }
-
-    /// Waits until no draft of an image is being removed.
-    pub(super) async fn settled(&self, id: &ImageId) {
-        let prefix = draft_prefix(id);
-        loop {
-            // Before the look, so that an end between the two is not missed.
-            let one_less = self.0.one_less.notified();
-            if !self.lock().iter().any(|draft| draft.starts_with(&prefix)) {
-                return;
-            }
-            one_less.await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        // A set of names is valid whatever panicked.
-        self.0.drafts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Has a wreck removed.
+fn order(wreck: Wreck, removals: &Removals, runtime: &Handle) -> JoinHandle<()> {
+    removals.order(wreck.draft.clone(), runtime, remove(wreck))
 }
 
 /// Tries until the wreck is gone, or the cluster says that we may not.
 async fn remove(mut wreck: Wreck) {
     let draft = wreck.draft.clone();
-    let mut pause = RBD_REMOVAL_PAUSES.0;
+    let mut pause = REMOVAL_PAUSES.0;
     loop {
         let attempt = move || (wreck.remove(), wreck);
         let Ok((removed, back)) = tokio::task::spawn_blocking(attempt).await else {
@@ -269,6 +231,6 @@ async fn remove(mut wreck: Wreck) {
             Err(error) => tracing::warn!(%error, draft, "removing a failed upload; trying again"),
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 4).min(RBD_REMOVAL_PAUSES.1);
+        pause = (pause * 4).min(REMOVAL_PAUSES.1);
     }
 }

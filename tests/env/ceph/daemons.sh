@@ -1,12 +1,14 @@
 # What start.sh and stop.sh share: where a daemon's pid stands, and whether it is ours.
-# Sourced, with `dir` set to the cluster's directory. A daemon is `mon.a` or `osd.0`.
+# Sourced, with `dir` set to the cluster's directory. A daemon is `mon.a`,
+# `osd.0` or `client.rgw`.
 
 # The pid of a daemon of this cluster, if it runs. Pids are used again by the system, so the
 # program's name and the configuration that it was started with have to match.
 pid_of() {
-    local pid
+    local pid program=ceph-${1%%.*}
+    [[ $1 != client.rgw ]] || program=radosgw
     pid=$(tr -dc 0-9 2> /dev/null < "$dir/run/$1.pid") || return 1
-    [[ -n $pid && $(cat "/proc/$pid/comm" 2> /dev/null) == "ceph-${1%%.*}" ]] || return 1
+    [[ -n $pid && $(cat "/proc/$pid/comm" 2> /dev/null) == "$program" ]] || return 1
     tr '\0' '\n' 2> /dev/null < "/proc/$pid/environ" | grep -qxF "CEPH_CONF=$dir/ceph.conf" || return 1
     echo "$pid"
 }

@@ -10,6 +10,7 @@ need ceph-mon ceph-mon
 need ceph-osd ceph-osd
 need ceph ceph-common
 need rbd ceph-common
+need radosgw radosgw
 need ss iproute2
 need uuidgen uuid-runtime
 need_library librbd.so.1 librbd1

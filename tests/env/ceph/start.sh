@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Starts a one-node Ceph on loopback: a monitor and an OSD, cephx, the pool `images`.
+# Starts a one-node Ceph on loopback: a monitor and an OSD, cephx, the pool `images`, and a radosgw
+# that speaks S3.
 #
 #   start.sh [DIRECTORY]      default: target/env/ceph
 #
 # Everything lies in the directory, which start.sh makes; nothing is written to /etc/ceph or
 # /var/lib/ceph. A cluster that is there already is started again with its data, and whatever of
 # it runs is left alone. Afterwards: export CEPH_CONF=DIRECTORY/ceph.conf
+#
+# DIRECTORY/s3 has the radosgw's endpoint and a user's keys, a line each: endpoint, access key,
+# secret key.
 #
 # client.glance may do what a cloud allows it: `profile rbd`, in the pool `images` only. There is
 # no manager: nothing here needs one, and it is the largest of the three. Its absence shows in
@@ -20,22 +24,22 @@ export CEPH_CONF=$dir/ceph.conf
 # shellcheck source=daemons.sh
 . "$here/daemons.sh"
 
-# A pair of ports that nobody listens on, for the monitor's two protocols.
+# A pair of ports from $1 on that nobody listens on: a monitor's two protocols.
 free_port() {
     local port
-    for ((port = 13400; port < 13500; port += 2)); do
+    for ((port = $1; port < $1 + 100; port += 2)); do
         if ! ss -Hltn "( sport = :$port or sport = :$((port + 1)) )" | grep -q .; then
             echo "$port"
             return
         fi
     done
-    echo "ceph: no free port between 13400 and 13500" >&2
+    echo "ceph: no free port between $1 and $(($1 + 100))" >&2
     exit 1
 }
 
 configure() {
     local port
-    port=$(free_port)
+    port=$(free_port 13400)
     cat > "$dir/ceph.conf" << CONF
 [global]
 fsid = $(uuidgen)
@@ -53,6 +57,8 @@ crash dir = $dir/crash
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg autoscale mode = off
+osd pool default pg num = 8
+osd pool default pgp num = 8
 osd crush chooseleaf type = 0
 mon allow pool size one = true
 mon allow pool delete = true
@@ -123,6 +129,51 @@ start_osd() {
     LD_PRELOAD=$preload ceph-osd -i 0 2> "$dir/log/osd.stderr"
 }
 
+# The radosgw, which makes its own pools.
+configure_rgw() {
+    local port
+    port=$(free_port 13500)
+    cat >> "$CEPH_CONF" << CONF
+
+[client.rgw]
+pid file = $dir/run/\$name.pid
+log file = $dir/log/\$name.log
+rgw frontends = beast endpoint=127.0.0.1:$port
+rgw enable usage log = false
+rgw thread pool size = 16
+rgw enable apis = s3, admin
+# What was deleted goes at once, so that a test can't fill the disk.
+rgw gc obj min wait = 0
+CONF
+    ceph auth get-or-create client.rgw mon 'allow rw' osd 'allow rwx' -o "$dir/client.rgw.keyring"
+    echo "http://127.0.0.1:$port" > "$dir/s3"
+}
+
+start_rgw() {
+    grep -qF '[client.rgw]' "$CEPH_CONF" || configure_rgw
+    runs client.rgw || radosgw -n client.rgw
+    for _ in {1..300}; do
+        ! rgw_answers || return 0
+        sleep 0.1
+    done
+    echo "ceph: the radosgw does not answer; see $dir/log/client.rgw.log" >&2
+    exit 1
+}
+
+rgw_answers() {
+    local host_and_port
+    host_and_port=$(head -n 1 "$dir/s3")
+    host_and_port=${host_and_port#http://}
+    (exec 3<> "/dev/tcp/${host_and_port%:*}/${host_and_port#*:}") 2> /dev/null
+}
+
+make_s3_user() {
+    (($(wc -l < "$dir/s3") < 3)) || return 0
+    radosgw-admin -n client.rgw user create --uid=glance --display-name=glance \
+        --access-key=glanceaccess --secret-key=glancesecret > "$dir/log/radosgw-admin.log" 2>&1
+    printf 'glanceaccess\nglancesecret\n' >> "$dir/s3"
+}
+
 osd_is_up() {
     ceph --connect-timeout 10 osd stat 2> /dev/null | grep -q '1 up'
 }
@@ -147,5 +198,7 @@ for _ in {1..100}; do
 done
 osd_is_up || { echo "ceph: the OSD did not come up; see $dir/log/osd.0.log" >&2; exit 1; }
 [[ -z $is_new ]] || make_pool
+start_rgw
+make_s3_user
 touch "$dir/is-whole"
 echo "ceph: up; export CEPH_CONF=$CEPH_CONF"

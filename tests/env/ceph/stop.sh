@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Stops daemons that start.sh started in a directory: all of them, or those named.
+# Stops daemons that start.sh started in a directory: all of them, or those named (mon.a, osd.0,
+# client.rgw).
 #
-#   stop.sh [--purge] [DIRECTORY [mon.a|osd.0]...]      default: target/env/ceph; --purge: the data too
+#   stop.sh [--purge] [DIRECTORY [DAEMON]...]      default: target/env/ceph; --purge: the data too
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -11,7 +12,7 @@ dir=${1:-$here/../../../target/env/ceph}
 [[ -d $dir ]] || exit 0
 dir=$(cd "$dir" && pwd)
 daemons=("${@:2}")
-((${#daemons[@]})) || daemons=(osd.0 mon.a)
+((${#daemons[@]})) || daemons=(client.rgw osd.0 mon.a)
 # shellcheck source=daemons.sh
 . "$here/daemons.sh"
 
