@@ -27,6 +27,7 @@ mod full_disk;
 mod keystone;
 mod memory;
 mod peers;
+mod s3;
 mod startup;
 mod tidy;
 mod wire;
