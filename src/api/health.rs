@@ -2,7 +2,7 @@
 //!
 //! The operator's files say, as in oslo.middleware; the answer comes in the form that is asked for.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use bytes::Bytes;
 use http::request::Parts;
