@@ -184,6 +184,11 @@ pub const BENCH_STREAMS_MAX: i64 = 1024;
 /// `glissade bench`: rounds of one run.
 pub const BENCH_ROUNDS_MAX: i64 = 100;
 
+/// `glissade check`: how long others may take to answer. Ceph gives up after 30 s.
+pub const CHECK_WAIT: Duration = Duration::from_secs(35);
+/// `glissade check`: open files below which somebody should know: [`BACKLOG`] connections.
+pub const CHECK_FILES_MIN: u64 = 4096;
+
 /// How long the database waits for another's lock before it reports it.
 pub const DB_LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How long a change is begun again and again while others are in the way: 25 s in all, as Glance's

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use glissade::cli::bench::BenchCommand;
+use glissade::cli::check::{self, CheckArgs};
 use glissade::cli::db::{self, DbCommand};
 use glissade::cli::serve::{self, ConfigArgs, ServeArgs};
 
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Serve the Image API
     Serve(ServeArgs),
+    /// Say what becomes of each option and whether a server would start here
+    Check(CheckArgs),
     /// Look after the database
     Db {
         #[command(flatten)]
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Command::Serve(args) => Ok(runtime()?.block_on(serve::run(&args))?),
+        Command::Check(args) => Ok(runtime()?.block_on(check::run(&args))?),
         Command::Db { config, command } => {
             let settings = config.load()?;
             println!("{}", runtime()?.block_on(db::run(&command, &settings))?);

@@ -1,6 +1,7 @@
 //! The commands: `serve` and what an operator does beside it.
 
 pub mod bench;
+pub mod check;
 pub mod db;
 pub mod serve;
 mod unix;

@@ -125,9 +125,14 @@ impl ConfigArgs {
 
 impl ServeArgs {
     fn load(&self) -> Result<Settings, ConfigError> {
+        config::load(&self.sources())
+    }
+
+    /// Where the settings come from.
+    pub(super) fn sources(&self) -> Sources {
         let Self { config, listen, admin_listen } = self;
         let listen = listen.clone();
-        config::load(&Sources { listen, admin_listen: *admin_listen, ..config.sources() })
+        Sources { listen, admin_listen: *admin_listen, ..config.sources() }
     }
 }
 
@@ -258,7 +263,9 @@ fn say(what: &str, address: &str) {
 }
 
 /// The listener that the configuration asks for.
-fn take_requests(settings: &Settings) -> Result<(Listener, Option<SocketFile>), ServeError> {
+pub(super) fn take_requests(
+    settings: &Settings,
+) -> Result<(Listener, Option<SocketFile>), ServeError> {
     const OPTION: &str = "--listen or bind_host, bind_port";
     match &settings.listen {
         Listen::Tcp(address) => {
@@ -277,7 +284,7 @@ fn take_requests(settings: &Settings) -> Result<(Listener, Option<SocketFile>), 
 }
 
 /// A listening socket. The address may be taken again at once after a restart; never shared.
-fn listen(
+pub(super) fn listen(
     address: SocketAddr,
     backlog: u32,
     option: &'static str,

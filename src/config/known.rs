@@ -1,18 +1,22 @@
-//! Which options there are: honoured, retired, or accepted without effect.
+//! Which options there are, and what becomes of each that an operator sets.
 //!
-//! An operator's file is read as it is, so most of what Glance knows must pass. Yet nothing passes
-//! in silence: an option of ours that we don't know is refused, one that Glance retired gets a
-//! warning with the reason, one that this release does not act on is named in one summarising
-//! warning, and what nobody knows gets a warning of its own, for it may be a typing error.
+//! An operator's file is read as it is, so all that Glance knows must pass. Yet nothing passes in
+//! silence: one that Glance retired or another program does gets a warning with the reason, one
+//! that this release does not act on is named in one summarising warning, unless its value asks for
+//! what happens anyway (see `ignored`), and what nobody knows gets a warning of its own with the
+//! nearest name, for it may be a typing error. `glissade check` says the same of every option.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::account;
 use super::file::Entry;
-use super::stores::{STAGING_STORE, TASKS_STORE};
+use super::ignored::{self, Ignored, Why};
+use super::nearest;
+use super::sections::{self, Sections};
+use super::stores::{SHARED_SECTION, STAGING_STORE, TASKS_STORE};
 
 /// An option with a place of its own.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Opt {
     pub section: &'static str,
     pub key: &'static str,
@@ -162,7 +166,7 @@ options! {
 }
 
 /// Honoured options of a store, in its own section, `[backend_defaults]` or `[glance_store]`.
-const OF_A_STORE: &[&str] = &[
+pub(super) const OF_A_STORE: &[&str] = &[
     "store_description",
     "weight",
     "filesystem_store_datadir",
@@ -198,237 +202,22 @@ const OF_A_STORE: &[&str] = &[
 /// Honoured options of a reserved store.
 const OF_A_RESERVED_STORE: &[&str] = &["filesystem_store_datadir", "filesystem_store_chunk_size"];
 
-/// How a driver's other options start.
-const DRIVER_PREFIXES: &[&str] = &[
-    "filesystem_",
-    "https_",
-    "http_proxy_",
-    "rbd_",
-    "rados_",
-    "s3_",
-    "swift_",
-    "default_swift_",
-    "cinder_",
-    "rootwrap_",
-    "os_region_",
-    "vmware_",
-];
-
-/// Options that Glance itself gave up, or whose work is done elsewhere, with the reason.
-const RETIRED: &[(&str, &[&str])] = &[
-    ("one process serves all cores; see engines and hash_workers in [glissade]", &["workers"]),
-    (
-        "this server speaks plain HTTP; TLS ends at the proxy before it",
-        &["cert_file", "key_file", "ca_file"],
-    ),
-    (
-        "connections are judged by the deadlines and bounds of [glissade]",
-        &["tcp_keepidle", "client_socket_timeout", "http_keepalive", "max_header_line"],
-    ),
-    (
-        "Glance has retired it",
-        &[
-            "enable_image_import",
-            "enable_v1_api",
-            "enable_v2_api",
-            "enable_v1_registry",
-            "enable_v2_registry",
-            "owner_is_tenant",
-            "location_strategy",
-            "digest_algorithm",
-            "data_api",
-            "registry_host",
-            "registry_port",
-            "registry_client_protocol",
-            "use_user_token",
-            "admin_role",
-            "send_identity_headers",
-        ],
-    ),
-];
-
-/// Sections that Glance 33 knows and in which this release honours nothing more than the above.
-const ACCEPTED_SECTIONS: &[&str] = &[
-    "barbican",
-    "barbican_service_user",
-    "cache",
-    "glance_download_properties",
-    "image_conversion",
-    "image_import_opts",
-    "import_filtering_opts",
-    "inject_metadata_properties",
-    "key_manager",
-    "oslo_concurrency",
-    "oslo_limit",
-    "oslo_messaging_amqp",
-    "oslo_messaging_kafka",
-    "oslo_messaging_notifications",
-    "oslo_messaging_rabbit",
-    "oslo_middleware_tracing",
-    "oslo_reports",
-    "profiler",
-    "profiler_jaeger",
-    "profiler_otlp",
-    "service_user",
-    "taskflow_executor",
-    "vault",
-    "wsgi",
-];
-
-/// Single options that Glance 33 knows and this release does not act on.
-const ACCEPTED: &[(&str, &[&str])] = &[
-    (
-        "DEFAULT",
-        &[
-            "allow_anonymous_access",
-            "api_paste_config",
-            "backdoor_port",
-            "backdoor_socket",
-            "control_exchange",
-            "daemon",
-            "default_log_levels",
-            "default_publisher_id",
-            "disabled_notifications",
-            "do_secure_hash",
-            "executor_thread_pool_size",
-            "fatal_deprecations",
-            "graceful_shutdown_timeout",
-            "http_retries",
-            "image_cache_driver",
-            "image_cache_max_size",
-            "image_cache_sqlite_db",
-            "image_cache_stall_time",
-            "instance_format",
-            "instance_uuid_format",
-            "log_color",
-            "log_config",
-            "log_config_append",
-            "log_date_format",
-            "log_options",
-            "log_rotate_interval",
-            "log_rotate_interval_type",
-            "log_rotation_type",
-            "logging_context_format_string",
-            "logging_debug_format_suffix",
-            "logging_default_format_string",
-            "logging_exception_prefix",
-            "logging_user_identity_format",
-            "max_logfile_count",
-            "max_logfile_size_mb",
-            "publish_errors",
-            "pydev_worker_debug_host",
-            "pydev_worker_debug_port",
-            "rate_limit_burst",
-            "rate_limit_except_level",
-            "rate_limit_interval",
-            "restore",
-            "rpc_ping_enabled",
-            "rpc_response_timeout",
-            "run_external_periodic_tasks",
-            "scrub_pool_size",
-            "scrub_time",
-            "syslog_log_facility",
-            "task_time_to_live",
-            "transport_url",
-            "use_journal",
-            "use_keystone_limits",
-            "use_stderr",
-            "use_syslog",
-            "verbose",
-            "wakeup_time",
-            "watch_log_file",
-            "wsgi_default_pool_size",
-            "wsgi_keep_alive",
-            "wsgi_log_format",
-            "wsgi_server_debug",
-        ],
-    ),
-    (
-        "database",
-        &[
-            "asyncio_connection",
-            "asyncio_slave_connection",
-            "backend",
-            "connection_debug",
-            "connection_trace",
-            "db_inc_retry_interval",
-            "db_max_retry_interval",
-            "db_retry_interval",
-            "min_pool_size",
-            "mysql_enable_ndb",
-            "synchronous_reader",
-            "use_db_reconnect",
-            "use_tpool",
-        ],
-    ),
-    ("healthcheck", &["path"]),
-    (
-        "image_format",
-        &["gpt_safety_checks_nonfatal", "require_image_format_match", "vmdk_allowed_types"],
-    ),
-    (
-        "keystone_authtoken",
-        &[
-            "auth_version",
-            "cache",
-            "delay_auth_decision",
-            "enforce_token_bind",
-            "memcache_password",
-            "memcache_pool_conn_get_timeout",
-            "memcache_pool_dead_retry",
-            "memcache_pool_maxsize",
-            "memcache_pool_socket_timeout",
-            "memcache_pool_unused_timeout",
-            "memcache_sasl_enabled",
-            "memcache_secret_key",
-            "memcache_security_strategy",
-            "memcache_servers",
-            "memcache_tls_allowed_ciphers",
-            "memcache_tls_cafile",
-            "memcache_tls_certfile",
-            "memcache_tls_enabled",
-            "memcache_tls_keyfile",
-            "memcache_use_advanced_pool",
-            "memcache_username",
-            "memcached_servers",
-        ],
-    ),
-    ("oslo_middleware", &["max_request_body_size", "secure_proxy_ssl_header"]),
-    (
-        "oslo_policy",
-        &[
-            "remote_content_type",
-            "remote_ssl_ca_crt_file",
-            "remote_ssl_client_crt_file",
-            "remote_ssl_client_key_file",
-            "remote_ssl_verify_server_crt",
-            "remote_timeout",
-        ],
-    ),
-    ("paste_deploy", &["config_file"]),
-    ("task", &["task_executor", "task_time_to_live"]),
-];
-
-enum Standing {
+/// What becomes of an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has the effect that it has in Glance.
     Honoured,
-    /// Under an old name of this option.
+    /// The same, under an old name of this option.
     Renamed(&'static Opt),
-    Retired(&'static str),
-    WithoutEffect,
+    /// It is known and does nothing here.
+    Ignored(Ignored),
+    /// Its section is that of a store which is not enabled.
+    NoStore,
     Unknown,
 }
 
-/// Sections whose names the configuration itself gives.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sections<'a> {
-    /// Those of stores.
-    pub stores: &'a [String],
-    /// Those that say how this server signs in to Keystone.
-    pub accounts: &'a [String],
-}
-
 /// Says what has no effect, one line each.
-pub(super) fn review(entries: &[Entry], sections: Sections<'_>) -> Vec<String> {
+pub(super) fn review(entries: &[Entry], sections: &Sections) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut seen = BTreeSet::new();
     let mut without_effect: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -440,66 +229,86 @@ pub(super) fn review(entries: &[Entry], sections: Sections<'_>) -> Vec<String> {
                 "{at}: an old name, honoured; write it as {} in [{}]",
                 opt.key, opt.section
             )),
-            Standing::Retired(why) => warnings.push(format!("{at}: ignored: {why}")),
-            Standing::WithoutEffect => {
+            // Whoever built the stores has told it.
+            Standing::Ignored(ignored) if ignored.why == Why::Superseded => {}
+            Standing::Ignored(ignored) if ignored.is_met_by(&entry.value) => {}
+            Standing::Ignored(ignored) if matches!(ignored.why, Why::Retired | Why::Elsewhere) => {
+                warnings.push(format!("{at}: ignored: {}", ignored.reason));
+            }
+            Standing::Ignored(_) => {
                 without_effect.entry(&entry.section).or_default().push(&entry.key);
             }
-            Standing::Unknown if entry.section == "glissade" => {
-                warnings.push(format!("{at}: ignored: no such option; [glissade] has {}", ours()));
-            }
-            Standing::Unknown => {
-                warnings.push(format!("{at}: ignored: no such option; check its spelling"));
-            }
+            Standing::NoStore => warnings.push(format!("{at}: ignored: {NO_STORE}")),
+            Standing::Unknown => warnings.push(format!("{at}: ignored: {}", unknown(entry))),
         }
     }
     warnings.extend(summary(&without_effect));
     warnings
 }
 
-fn standing(entry: &Entry, sections: Sections<'_>) -> Standing {
+/// What is said of an option in the section of a store that is not enabled.
+pub(super) const NO_STORE: &str = "no store of enabled_backends has this section";
+
+/// Finds out what becomes of an option.
+pub(super) fn standing(entry: &Entry, sections: &Sections) -> Standing {
     let (section, key) = (entry.section.as_str(), entry.key.as_str());
+    if let Some(heir) = sections.superseded_by(section, key) {
+        return Standing::Ignored(Ignored::new(Why::Superseded, heir));
+    }
     if HONOURED.iter().any(|opt| opt.section == section && opt.key == key) {
         return Standing::Honoured;
     }
     if let Some(opt) = HONOURED.iter().find(|opt| opt.formerly.contains(&(section, key))) {
         return Standing::Renamed(opt);
     }
-    if is_reserved(section) && OF_A_RESERVED_STORE.contains(&key) {
+    if sections.are_of_an_account(section) && account::KEYS.contains(&key) {
         return Standing::Honoured;
     }
-    let is_among = |names: &[String]| names.iter().any(|name| name == section);
-    if is_among(sections.accounts) && account::KEYS.contains(&key) {
-        return Standing::Honoured;
+    if let Some(standing) = stores_standing(section, key, sections) {
+        return standing;
     }
-    if is_among(sections.stores) {
-        if OF_A_STORE.contains(&key) {
-            return Standing::Honoured;
-        }
-        if is_of_a_driver(key) {
-            return Standing::WithoutEffect;
-        }
-    }
-    if section == "DEFAULT"
-        && let Some((why, _)) = RETIRED.iter().find(|(_, keys)| keys.contains(&key))
-    {
-        return Standing::Retired(why);
-    }
-    if is_accepted(section, key) { Standing::WithoutEffect } else { Standing::Unknown }
+    ignored::find(section, key).map_or(Standing::Unknown, Standing::Ignored)
 }
 
-fn is_of_a_driver(key: &str) -> bool {
-    DRIVER_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+/// What becomes of a store's option; none where it is no such option.
+fn stores_standing(section: &str, key: &str, sections: &Sections) -> Option<Standing> {
+    const OF_ANOTHER: Ignored =
+        Ignored::new(Why::Needless, "stores of this section are of another kind");
+    const UNSERVED: Ignored =
+        Ignored::new(Why::Later, "this release does not act on it; see README for what it has");
+    let driver = sections::driver_of(key)?;
+    let Some(kinds) = sections.kinds(section) else {
+        let is_apart =
+            is_reserved(section) || section == SHARED_SECTION || section == "glance_store";
+        return Some(if is_reserved(section) && OF_A_RESERVED_STORE.contains(&key) {
+            Standing::Honoured
+        } else if is_apart {
+            Standing::Ignored(UNSERVED)
+        } else {
+            Standing::NoStore
+        });
+    };
+    Some(if !driver.is_empty() && !kinds.contains(&driver) {
+        Standing::Ignored(OF_ANOTHER)
+    } else if OF_A_STORE.contains(&key) {
+        Standing::Honoured
+    } else {
+        Standing::Ignored(UNSERVED)
+    })
 }
 
 fn is_reserved(section: &str) -> bool {
     [STAGING_STORE, TASKS_STORE].contains(&section)
 }
 
-fn is_accepted(section: &str, key: &str) -> bool {
-    let of_stores = ["glance_store", "backend_defaults"].contains(&section) || is_reserved(section);
-    ACCEPTED_SECTIONS.contains(&section)
-        || ACCEPTED.iter().any(|(known, keys)| *known == section && keys.contains(&key))
-        || (of_stores && is_of_a_driver(key))
+/// What is said of an option that nobody knows.
+pub(super) fn unknown(entry: &Entry) -> String {
+    let near = nearest::to(&entry.section, &entry.key);
+    let hint = near.unwrap_or_else(|| "check its spelling".to_owned());
+    match entry.section.as_str() {
+        "glissade" => format!("no such option; {hint}; [glissade] has {}", ours()),
+        _ => format!("no such option; {hint}"),
+    }
 }
 
 /// One line for everything that is known and does nothing here.
@@ -511,7 +320,8 @@ fn summary(without_effect: &BTreeMap<&str, Vec<&str>>) -> Option<String> {
         .iter()
         .map(|(section, keys)| format!("[{section}] {}", keys.join(", ")))
         .collect();
-    Some(format!("accepted without effect in this release: {}", sections.join("; ")))
+    let sections = sections.join("; ");
+    Some(format!("accepted without effect (`glissade check` says why): {sections}"))
 }
 
 /// The options of `[glissade]`.
@@ -523,22 +333,21 @@ fn ours() -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::path::Path;
-
     use super::*;
-    use crate::config::file::parse;
+    use crate::config::options::Options;
+
+    const STORES: &str = "[DEFAULT]\nenabled_backends=fast:file\n";
 
     fn warnings(text: &str) -> Vec<String> {
-        let entries = parse(Path::new("t.conf"), text).unwrap();
-        let (stores, accounts) = (["fast".to_owned()], ["keystone_authtoken".to_owned()]);
-        review(&entries, Sections { stores: &stores, accounts: &accounts })
+        let options = Options::of(&[STORES, text]).unwrap();
+        review(&options.entries(), &Sections::of(&options))
     }
 
     #[test]
     fn cf_08_each_retired_option_gets_one_warning_with_a_reason() {
         let all = warnings("[DEFAULT]\nworkers=4\ncert_file=/c\nenable_v1_api=true\nworkers=5");
         assert_eq!(all.len(), 3, "{all:?}");
-        assert!(all[0].starts_with("t.conf:2: [DEFAULT] workers: ignored: "), "{}", all[0]);
+        assert!(all[0].starts_with("1.conf:2: [DEFAULT] workers: ignored: "), "{}", all[0]);
         assert!(all[1].contains("TLS"), "{}", all[1]);
     }
 
@@ -546,8 +355,8 @@ mod tests {
     fn unknown_options_get_one_warning_each_with_their_place() {
         let all = warnings("[DEFAULT]\nbind_hots=x\n[nova]\na=1\nb=2");
         assert_eq!(all.len(), 3);
-        assert!(all[0].starts_with("t.conf:2: [DEFAULT] bind_hots: "), "{}", all[0]);
-        assert!(all[2].starts_with("t.conf:5: [nova] b: "), "{}", all[2]);
+        assert!(all[0].starts_with("1.conf:2: [DEFAULT] bind_hots: "), "{}", all[0]);
+        assert!(all[2].starts_with("1.conf:5: [nova] b: "), "{}", all[2]);
     }
 
     #[test]
@@ -558,7 +367,7 @@ mod tests {
         );
         assert_eq!(
             all,
-            ["accepted without effect in this release: [DEFAULT] transport_url; \
+            ["accepted without effect (`glissade check` says why): [DEFAULT] transport_url; \
               [fast] swift_store_user; [keystone_authtoken] memcache_secret_key; [vault] use_ssl"]
         );
     }
@@ -598,7 +407,8 @@ mod tests {
         let mut names = BTreeSet::new();
         for opt in HONOURED {
             assert!(names.insert((opt.section, opt.key)), "{opt:?}");
-            assert!(!is_accepted(opt.section, opt.key), "{opt:?}");
+            let is_ignored = ignored::names().any(|name| name == (opt.section, opt.key));
+            assert!(!is_ignored, "{opt:?} is honoured: take it out of ignored.rs");
             for former in opt.formerly {
                 assert!(!HONOURED.iter().any(|o| (o.section, o.key) == *former), "{former:?}");
             }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::known::{self, Opt};
 use super::options::Options;
+use super::sections::Sections;
 use super::value::{self, Parsed};
 use super::{
     Api, Database, Durability, Glissade, Identity, IoUring, Listen, Log, Settings, Sources, Stores,
@@ -24,6 +25,9 @@ const DATA_DIR_DEFAULT: &str = "glissade-data";
 const LOG_FILE_DEFAULT: &str = "glissade.log";
 const IMPORT_METHODS: [&str; 4] =
     ["glance-direct", "web-download", "copy-image", "glance-download"];
+/// Plugins of imports that Glance ships.
+const IMPORT_PLUGINS: [&str; 4] =
+    ["no_op", "inject_image_metadata", "image_conversion", "image_decompression"];
 const DAY_SECS: i128 = 86400;
 
 /// Reads the configuration that the command line, or else `OS_GLANCE_CONFIG_DIR`, names.
@@ -52,11 +56,9 @@ fn embedded(sources: &Sources) -> Result<Settings, ConfigError> {
     settings(sources, &options, stores::embedded(&dir), database, Vec::new())
 }
 
-fn configured(sources: &Sources, options: &Options) -> Result<Settings, ConfigError> {
+pub(super) fn configured(sources: &Sources, options: &Options) -> Result<Settings, ConfigError> {
     let built = stores::build(options)?;
-    let accounts = access::account_sections(options)?;
-    let sections = known::Sections { stores: &built.sections, accounts: &accounts };
-    let mut warnings = known::review(&options.entries(), sections);
+    let mut warnings = known::review(&options.entries(), &Sections::of(options));
     warnings.extend(built.warnings);
     if sources.data_dir.is_some() {
         warnings.push(
@@ -151,6 +153,8 @@ fn listen_mode(text: &str) -> Parsed<u32> {
 }
 
 fn api(options: &Options, dirs: &[PathBuf]) -> Result<Api, ConfigError> {
+    refuse_strange_plugins(options)?;
+    refuse_lonely_cache(options)?;
     let (property_protection_file, property_protection_format) =
         policy::property_protection(options, dirs)?;
     let flag = |opt| options.need(opt, value::boolean);
@@ -184,6 +188,41 @@ fn api(options: &Options, dirs: &[PathBuf]) -> Result<Api, ConfigError> {
         cors: front::cors(options)?,
         believes_forwarded: flag(&known::PROXY_HEADERS)?,
     })
+}
+
+/// A site's own plugin may be a virus scanner, and skipping that in silence is worse than not
+/// starting (`CF-17`).
+fn refuse_strange_plugins(options: &Options) -> Result<(), ConfigError> {
+    let Some(found) = options.find_in("image_import_opts", "image_import_plugins")? else {
+        return Ok(());
+    };
+    let plugins = found.parse(value::list)?;
+    match plugins.iter().find(|plugin| !IMPORT_PLUGINS.contains(&plugin.as_str())) {
+        None => Ok(()),
+        Some(plugin) => Err(found.refuse(format!(
+            "{plugin} is no plugin of this server, which has {}; take it out, or let glance-api \
+             keep serving imports beside this server",
+            IMPORT_PLUGINS.join(", ")
+        ))),
+    }
+}
+
+/// Glance does not start a cache in the database that can't say whose it is, and neither do we,
+/// so that an operator can go back (`CF-06`, `CF-32`).
+fn refuse_lonely_cache(options: &Options) -> Result<(), ConfigError> {
+    let has_cache = options.need(&known::FLAVOR, |flavor| Ok(flavor.contains("cache")))?;
+    let driver = options.find_in("DEFAULT", "image_cache_driver")?;
+    let is_central = driver.is_none_or(|driver| driver.text.trim() == "centralized_db");
+    let has_self = options.need(&known::SELF_URL, value::base_url)?.is_some();
+    if has_cache && is_central && !has_self {
+        return Err(ConfigError::missing(
+            known::SELF_URL.section,
+            known::SELF_URL.key,
+            "image_cache_driver = centralized_db needs it to tell caches apart; name this \
+             server's own URL such as http://controller1:9292",
+        ));
+    }
+    Ok(())
 }
 
 fn import_methods(text: &str) -> Parsed<Vec<String>> {

@@ -16,7 +16,7 @@ use super::value::Parsed;
 const SUBSTITUTION_DEPTH_MAX: usize = 16;
 
 /// Every assignment of every file, in the order read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     files: Vec<Vec<Entry>>,
 }
@@ -89,6 +89,14 @@ impl Options {
         self.files.concat()
     }
 
+    /// The same without the assignment at a place.
+    pub(super) fn without(mut self, place: &Place) -> Self {
+        for entries in &mut self.files {
+            entries.retain(|entry| entry.place != *place);
+        }
+        self
+    }
+
     /// The option's value, or its default.
     ///
     /// # Errors
@@ -154,7 +162,8 @@ impl Options {
         self.files.iter().flatten().find(|entry| entry.section == section)
     }
 
-    fn newest(&self, names: &[(&str, &str)]) -> Option<&Entry> {
+    /// The assignment that counts, of an option that goes by any of these names.
+    pub(super) fn newest(&self, names: &[(&str, &str)]) -> Option<&Entry> {
         self.files.iter().rev().find_map(|entries| {
             names.iter().find_map(|(section, key)| {
                 entries.iter().rev().find(|entry| entry.section == *section && entry.key == *key)

@@ -63,13 +63,15 @@ impl Sources {
     }
 }
 
-/// A file, the import file beside it, and its directory of additions.
+/// The import file beside a file, the file itself, which overrides it as in Glance, and its
+/// directory of additions.
 fn with_company(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let mut files = vec![file.to_owned()];
     let import = file.with_file_name(IMPORT_FILE);
+    let mut files = Vec::new();
     if import.is_file() {
         files.push(import);
     }
+    files.push(file.to_owned());
     let additions = file.with_extension("conf.d");
     if additions.is_dir() {
         files.extend(conf_files(&additions)?);
@@ -130,8 +132,8 @@ mod tests {
         "glance-api.conf.d/README",
     ];
     const ORDER: [&str; 4] = [
-        "glance-api.conf",
         "glance-image-import.conf",
+        "glance-api.conf",
         "glance-api.conf.d/10-a.conf",
         "glance-api.conf.d/20-b.conf",
     ];

@@ -25,22 +25,21 @@ const RESERVED_PREFIX: &str = "os_glance_";
 pub(super) const STAGING_STORE: &str = "os_glance_staging_store";
 pub(super) const TASKS_STORE: &str = "os_glance_tasks_store";
 /// Where options are looked for that a store's own section does not have.
-const SHARED_SECTION: &str = "backend_defaults";
-const LEGACY_SECTION: &str = "glance_store";
+pub(super) const SHARED_SECTION: &str = "backend_defaults";
+pub(super) const LEGACY_SECTION: &str = "glance_store";
 
 const DATADIR: &str = "filesystem_store_datadir";
-const DATADIRS: &str = "filesystem_store_datadirs";
+pub(super) const DATADIRS: &str = "filesystem_store_datadirs";
 const DATADIR_DEFAULT: &str = "/var/lib/glance/images";
 const CHUNK_SIZE: &str = "filesystem_store_chunk_size";
 const CHUNK_SIZE_BYTES: u64 = 65536;
 /// 8 MiB, the default of `rbd_store_chunk_size`.
 const OBJECT_ORDER: u8 = 23;
 
-/// The stores, the sections that belong to those a client may name, and what the operator should know.
+/// The stores, and what the operator should know.
 #[derive(Debug)]
 pub(super) struct Built {
     pub stores: Stores,
-    pub sections: Vec<String>,
     pub warnings: Vec<String>,
 }
 
@@ -106,8 +105,6 @@ fn multi(
     warnings.extend(shared_directories(&built));
     warnings.extend(read_only_default(&default, &built));
     warnings.extend(superseded(options)?);
-    let mut sections: Vec<_> = pairs.iter().map(|(id, _)| id.to_lowercase()).collect();
-    sections.push(SHARED_SECTION.to_owned());
     let stores = Stores {
         is_multi: true,
         default,
@@ -115,7 +112,7 @@ fn multi(
         staging: staging.store,
         tasks: Some(tasks.store),
     };
-    Ok(Built { stores, sections, warnings })
+    Ok(Built { stores, warnings })
 }
 
 fn default_of(options: &Options, pairs: &[(String, String)]) -> Result<String, ConfigError> {
@@ -168,7 +165,7 @@ fn legacy(options: &Options) -> Result<Built, ConfigError> {
         staging: staging.store,
         tasks: tasks.map(|scratch| scratch.store),
     };
-    Ok(Built { stores, sections: vec![LEGACY_SECTION.to_owned()], warnings })
+    Ok(Built { stores, warnings })
 }
 
 fn legacy_default(text: &str, stores: &[Store]) -> Parsed<String> {

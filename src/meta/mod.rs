@@ -28,6 +28,7 @@ pub use query::{
     TaskQuery, TaskSortKey, TextColumn, TimeColumn, Viewer,
 };
 pub use repo::SqlRepo;
+pub use schema::REVISION;
 pub use sql::{DbError, Trouble};
 
 /// Hidden property that names the server which is filling a `saving` image. It is written in the

@@ -8,7 +8,7 @@ use super::MetaError;
 use super::sql::{DbError, Dialect, Tx, sql};
 
 /// The alembic revision that this program reads and writes.
-pub(crate) const REVISION: &str = "2024_1_contract01";
+pub const REVISION: &str = "2024_1_contract01";
 
 const EMPTY: &str = "it is empty: make the schema with `glissade db sync`";
 const OTHER_REVISION: &str = "an older one becomes this one by `glance-manage db sync` of \

@@ -50,10 +50,7 @@ impl Registry {
     /// [`OpenError`] for the first one that can't be used.
     pub fn open(settings: &config::Settings) -> Result<Self, OpenError> {
         let config::Stores { is_multi, default, stores, staging, tasks } = &settings.stores;
-        let policy = Policy {
-            durability: settings.glissade.durability,
-            direct_io: settings.glissade.direct_io,
-        };
+        let policy = policy(settings);
         let mut connections = Connections::default();
         let entries =
             stores.iter().map(|store| open_entry(store, policy, *is_multi, &mut connections));
@@ -230,6 +227,30 @@ fn must_fit(entry: &Entry, arena_bytes: usize) -> Result<(), OpenError> {
     )))
 }
 
+/// Opens a file store alone, to look into it.
+///
+/// # Errors
+/// [`OpenError`] when it can't be used.
+pub fn open_file_alone(
+    store: &config::Store,
+    options: &config::FileStore,
+    settings: &config::Settings,
+) -> Result<FileStore, OpenError> {
+    open_file(&store.id, options, policy(settings), settings.stores.is_multi)
+}
+
+/// Opens a reserved store alone.
+///
+/// # Errors
+/// [`OpenError`] when it can't be used, or takes no data.
+pub fn open_reserved_alone(
+    id: &str,
+    options: &config::FileStore,
+    settings: &config::Settings,
+) -> Result<FileStore, OpenError> {
+    open_reserved(id, options, policy(settings))
+}
+
 fn open_reserved(
     id: &str,
     options: &config::FileStore,
@@ -240,6 +261,19 @@ fn open_reserved(
         None => Ok(store),
         Some(refusal) => Err(OpenError(format!("{id}: {refusal}; give the server write access"))),
     }
+}
+
+/// Opens one store alone, as [`Registry::open`] opens it with the others.
+///
+/// # Errors
+/// [`OpenError`] when it can't be used.
+pub fn open_alone(store: &config::Store, settings: &config::Settings) -> Result<Entry, OpenError> {
+    let is_named = settings.stores.is_multi;
+    open_entry(store, policy(settings), is_named, &mut Connections::default())
+}
+
+fn policy(settings: &config::Settings) -> Policy {
+    Policy { durability: settings.glissade.durability, direct_io: settings.glissade.direct_io }
 }
 
 fn open_entry(

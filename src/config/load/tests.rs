@@ -395,7 +395,10 @@ fn cf_22_what_a_reserved_store_does_not_use_is_told() {
     let settings = accepted(&section("filesystem_store_file_perm = 640"));
     assert!(has_warning(&settings, "[os_glance_staging_store] filesystem_store_file_perm"));
     let misspelt = accepted(&format!("{MULTI}[os_glance_stage]\nfilesystem_store_datadir = /x"));
-    assert!(has_warning(&misspelt, "[os_glance_stage] filesystem_store_datadir: ignored: no such"));
+    assert!(has_warning(
+        &misspelt,
+        "[os_glance_stage] filesystem_store_datadir: ignored: no store"
+    ));
 }
 
 #[test]
@@ -708,4 +711,21 @@ fn seed_5_3_the_printed_single_store_configuration_is_read_but_for_cinder() {
     assert_eq!(only_dir(file_store(&settings, "file")), images);
     assert_eq!(only_dir(&settings.stores.staging), Path::new("/tmp/staging"));
     assert_eq!(settings.warnings.len(), 3, "{:?}", settings.warnings);
+}
+
+#[test]
+fn cf_17_a_plugin_that_is_not_there_is_refused() {
+    accepted("[image_import_opts]\nimage_import_plugins = [no_op, 'image_conversion']");
+    refused_with(
+        "[image_import_opts]\nimage_import_plugins = image_conversion,acme_scanner",
+        &["1.conf:2", "acme_scanner is no plugin", "image_decompression"],
+    );
+}
+
+#[test]
+fn cf_32_a_cache_in_the_database_needs_a_name() {
+    let text = "[paste_deploy]\nflavor = cachemanagement";
+    refused_with(text, &["worker_self_reference_url", "is not set", "centralized_db"]);
+    accepted(&format!("{text}\n[DEFAULT]\nworker_self_reference_url = http://w1:9292"));
+    accepted(&format!("{text}\n[DEFAULT]\nimage_cache_driver = sqlite"));
 }

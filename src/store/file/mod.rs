@@ -37,6 +37,21 @@ pub struct Policy {
     pub direct_io: bool,
 }
 
+/// What was found out about one directory of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirFacts {
+    /// The directory.
+    pub path: PathBuf,
+    /// Images can be added.
+    pub is_writable: bool,
+    /// Writes go around the page cache.
+    pub is_direct: bool,
+    /// What is being written has no name.
+    pub has_unnamed: bool,
+    /// Room, as far as the file system says.
+    pub free_bytes: Option<u64>,
+}
+
 /// A `file` store; clones are the same store.
 #[derive(Clone, Debug)]
 pub struct FileStore(Arc<Inner>);
@@ -86,6 +101,19 @@ impl FileStore {
         let dirs = options.datadirs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mounts = options.metadata_file.as_deref().map_or(Ok(Vec::new()), read_mounts)?;
         Ok(Self(Arc::new(Inner { id: id.to_owned(), is_named, dirs, options, policy, mounts })))
+    }
+
+    /// What was found out about its directories, highest priority first.
+    #[must_use]
+    pub fn facts(&self) -> Vec<DirFacts> {
+        let facts = |dir: &Arc<Dir>| DirFacts {
+            path: dir.path.clone(),
+            is_writable: dir.refusal.is_none(),
+            is_direct: dir.is_direct,
+            has_unnamed: dir.has_unnamed,
+            free_bytes: dir.free_bytes().ok(),
+        };
+        self.0.dirs.iter().map(facts).collect()
     }
 
     /// Runs work on the store's insides where waiting for a disk is allowed.

@@ -1,0 +1,248 @@
+//! What a server needs, tried one by one in the order in which a server would.
+//!
+//! Nothing is made: a directory or database that a server would make is told instead, since whoever
+//! checks is seldom who serves, and what they made could not be written afterwards.
+
+use std::path::Path;
+
+use http::Method;
+use rustix::process::{Resource, getrlimit};
+use url::Url;
+
+use super::super::db::{self, DbCommand};
+use super::super::serve::{ServeError, listen, take_requests};
+use super::places;
+use crate::api::server::Listener;
+use crate::buffer::Arena;
+use crate::client::{self, Client, Deadlines, Request, Trust};
+use crate::config::{Account, Identity, RbdStore, Settings, Store, StoreKind, Transport};
+use crate::limits::{ADMIN_BACKLOG, CHECK_FILES_MIN, CHECK_WAIT, SLOT_BYTES};
+use crate::meta::REVISION;
+use crate::rbd;
+use crate::ring::{EngineKind, Engines};
+use crate::store;
+
+/// One thing that was tried.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub(super) name: String,
+    pub(super) outcome: Outcome,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// As it should.
+    Fine(String),
+    /// A server starts, and somebody should know this.
+    Doubtful(String),
+    /// A server does not start.
+    Failed(ServeError),
+}
+
+impl Probe {
+    fn new(name: impl Into<String>, outcome: Outcome) -> Self {
+        Self { name: name.into(), outcome }
+    }
+
+    /// Why a server would not start.
+    pub(super) fn error(&self) -> Option<&ServeError> {
+        match &self.outcome {
+            Outcome::Failed(error) => Some(error),
+            Outcome::Fine(_) | Outcome::Doubtful(_) => None,
+        }
+    }
+
+    /// The same, taken out.
+    pub(super) fn into_error(self) -> Option<ServeError> {
+        match self.outcome {
+            Outcome::Failed(error) => Some(error),
+            Outcome::Fine(_) | Outcome::Doubtful(_) => None,
+        }
+    }
+}
+
+/// Tries everything.
+pub(super) async fn all(settings: &Settings) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    if let Some(file) = &settings.log.file {
+        probes.push(Probe::new("log", places::log(file)));
+    }
+    probes.push(Probe::new("database", database(settings).await));
+    for store in &settings.stores.stores {
+        probes.push(Probe::new(format!("store {}", store.id), self::store(store, settings).await));
+    }
+    probes.extend(scratch(settings));
+    probes.extend(listeners(settings));
+    probes.push(Probe::new("io_uring", ring(settings)));
+    probes.push(Probe::new("open files", open_files()));
+    if let Identity::Keystone(auth) = &settings.identity {
+        probes.push(Probe::new("keystone", keystone(&auth.account).await));
+    }
+    probes
+}
+
+async fn database(settings: &Settings) -> Outcome {
+    let version = db::run(&DbCommand::Version, settings);
+    match tokio::time::timeout(CHECK_WAIT, version).await {
+        Err(_) => Outcome::Doubtful(format!("no answer within {} s", CHECK_WAIT.as_secs())),
+        Ok(Err(error)) => Outcome::Failed(error.into()),
+        Ok(Ok(revision)) if revision == REVISION => Outcome::Fine(format!("revision {revision}")),
+        Ok(Ok(said)) if said.contains(' ') => {
+            Outcome::Doubtful(format!("{said}, and so does the first start"))
+        }
+        Ok(Ok(revision)) => Outcome::Doubtful(format!(
+            "revision {revision}, and this program needs {REVISION}: run `glance-manage db sync`"
+        )),
+    }
+}
+
+async fn store(store: &Store, settings: &Settings) -> Outcome {
+    match &store.kind {
+        StoreKind::File(options) => {
+            if let Some(outcome) = places::missing(&store.id, options) {
+                return outcome;
+            }
+            match store::open_file_alone(store, options, settings) {
+                Ok(opened) => places::of_store(&opened.facts(), &settings.stores.staging),
+                Err(error) => Outcome::Failed(error.into()),
+            }
+        }
+        StoreKind::Rbd(options) => rbd(options.clone(), store, settings).await,
+        StoreKind::Http => match store::open_alone(store, settings) {
+            Ok(_) => Outcome::Fine("read-only".to_owned()),
+            Err(error) => Outcome::Failed(error.into()),
+        },
+    }
+}
+
+/// A server starts without its cluster, and refuses uploads until it is there.
+async fn rbd(options: RbdStore, store: &Store, settings: &Settings) -> Outcome {
+    if let Err(error) = store::open_alone(store, settings) {
+        return Outcome::Failed(error.into());
+    }
+    match tokio::time::timeout(CHECK_WAIT, tokio::task::spawn_blocking(move || look(options))).await
+    {
+        Ok(Ok(Ok(said))) => Outcome::Fine(said),
+        Ok(Ok(Err(error))) => {
+            Outcome::Doubtful(format!("{error}; uploads are refused until the cluster lets us in"))
+        }
+        Ok(Err(error)) => Outcome::Doubtful(error.to_string()),
+        Err(_) => Outcome::Doubtful(format!("no answer within {} s", CHECK_WAIT.as_secs())),
+    }
+}
+
+/// Connects and lists, which needs the right to read; writing is not tried.
+fn look(options: RbdStore) -> Result<String, String> {
+    let RbdStore { pool, user, ceph_conf, connect_timeout, .. } = options;
+    let wanted = rbd::Options { conf: ceph_conf, user, timeout: connect_timeout };
+    let connection = rbd::Connection::new(wanted).map_err(|error| error.to_string())?;
+    let cluster = connection.cluster().map_err(|error| error.to_string())?;
+    let names = cluster.pool(&pool).and_then(|pool| pool.names());
+    let count = names.map_err(|error| error.to_string())?.len();
+    Ok(format!("cluster {}, pool {pool}, {count} images", cluster.fsid()))
+}
+
+/// The reserved stores, which have to take data.
+fn scratch(settings: &Settings) -> Vec<Probe> {
+    let stores = &settings.stores;
+    let staging = ("os_glance_staging_store", Some(&stores.staging));
+    let tasks = ("os_glance_tasks_store", stores.tasks.as_ref());
+    let there = [staging, tasks].into_iter().filter_map(|(id, options)| Some((id, options?)));
+    there
+        .map(|(id, options)| {
+            let outcome = places::missing(id, options).unwrap_or_else(|| {
+                match store::open_reserved_alone(id, options, settings) {
+                    Ok(store) => places::of_scratch(&store.facts()),
+                    Err(error) => Outcome::Failed(error.into()),
+                }
+            });
+            Probe::new(id, outcome)
+        })
+        .collect()
+}
+
+/// Takes the addresses and gives them back.
+fn listeners(settings: &Settings) -> Vec<Probe> {
+    let requests = match take_requests(settings) {
+        Ok((Listener::Tcp(_) | Listener::Unix(_), _)) => {
+            Outcome::Fine(format!("{} is free", settings.listen))
+        }
+        Err(error) => Outcome::Failed(error),
+    };
+    let admin = settings.glissade.admin_listen.map(|address| {
+        let taken = listen(address, ADMIN_BACKLOG, "--admin-listen");
+        let fine = |_| Outcome::Fine(format!("{address} is free"));
+        Probe::new("admin listen", taken.map_or_else(Outcome::Failed, fine))
+    });
+    std::iter::once(Probe::new("listen", requests)).chain(admin).collect()
+}
+
+/// Starts an engine on a small arena.
+fn ring(settings: &Settings) -> Outcome {
+    let arena = match Arena::new(16 * SLOT_BYTES, 0) {
+        Ok(arena) => arena,
+        Err(source) => {
+            return Outcome::Failed(ServeError::Process { what: "mapping slots", source });
+        }
+    };
+    let engines = match Engines::start(settings.glissade.io_uring, 1, &arena) {
+        Ok(engines) => engines,
+        Err(error) => return Outcome::Failed(error.into()),
+    };
+    let memlock = match getrlimit(Resource::Memlock).current {
+        Some(bytes) => format!("{} KiB may be locked", bytes / 1024),
+        None => "memory may be locked without limit".to_owned(),
+    };
+    let reason = engines.reason();
+    match engines.kind() {
+        EngineKind::Ring => Outcome::Fine(format!("{reason}; {memlock}")),
+        EngineKind::Threads => {
+            Outcome::Doubtful(format!("threads do its work: {reason}; {memlock}"))
+        }
+    }
+}
+
+/// One for each connection, two more for each transfer.
+fn open_files() -> Outcome {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < CHECK_FILES_MIN => Outcome::Doubtful(format!(
+            "{limit} at once, a connection each and more for each transfer; set LimitNOFILE to \
+             {CHECK_FILES_MIN} or more"
+        )),
+        Some(limit) => Outcome::Fine(format!("{limit} at once")),
+        None => Outcome::Fine("without limit".to_owned()),
+    }
+}
+
+/// Asks Keystone for its versions, which anybody may. A server starts without it.
+async fn keystone(account: &Account) -> Outcome {
+    let url = &account.auth_url;
+    match versions_of(url, &account.transport).await {
+        Ok(status) if status.is_server_error() => {
+            Outcome::Doubtful(format!("{url} answers {status}; no token can be validated"))
+        }
+        Ok(_) => Outcome::Fine(format!("{url} answers")),
+        Err(error) => Outcome::Doubtful(format!("{url}: {error}; no token can be validated")),
+    }
+}
+
+async fn versions_of(url: &str, transport: &Transport) -> Result<http::StatusCode, String> {
+    let trust = match &transport.cafile {
+        _ if transport.is_insecure => Trust::Anyone,
+        Some(file) => Trust::File(file.clone()),
+        None => Trust::System,
+    };
+    let wait = transport.timeout.unwrap_or(CHECK_WAIT);
+    let deadlines = Deadlines { connect: wait, stall: wait };
+    let text = |error: client::ClientError| error.to_string();
+    let client = Client::new(client::Options { trust, deadlines, ..client::Options::default() });
+    let url = Url::parse(url).map_err(|error| error.to_string())?;
+    let answer = client.map_err(text)?.send(Request::new(Method::GET, url)).await.map_err(text)?;
+    Ok(answer.status())
+}
+
+/// Whether this user may write to a path.
+pub(super) fn may_write(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
