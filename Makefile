@@ -19,6 +19,7 @@ IT_THREADS := 2
 # A machine that has not got one skips what needs it, and says so; in CI nothing is skipped.
 ENVIRONMENTS := ceph
 ENVIRONMENTS += glance_store
+ENVIRONMENTS += nginx haproxy
 ENVIRONMENTS += keystone
 ENVIRONMENTS += clients
 ENVIRONMENTS += mariadb postgres glance

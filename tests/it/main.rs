@@ -14,6 +14,7 @@
 mod api;
 mod bytes;
 mod ceph;
+mod check;
 mod clients;
 mod common;
 mod crash;
@@ -24,6 +25,9 @@ mod env;
 mod faults;
 mod file_store;
 mod full_disk;
+mod fuzz;
+mod memory;
+mod proxies;
 mod keystone;
 mod memory;
 mod peers;

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs haproxy on a Debian or Ubuntu; nothing when it is there.
+#
+#   setup.sh [--check]      --check only looks; exit 77: something is missing
+set -euo pipefail
+# shellcheck source=../packages.sh
+. "$(dirname "$0")/../packages.sh"
+
+need haproxy haproxy
+install_missing haproxy "$@"
