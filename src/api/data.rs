@@ -8,9 +8,9 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
 use http::header::{CONTENT_TYPE, EXPECT};
 use http::request::Parts;
+use http::{Response, StatusCode};
 use tokio::net::TcpStream;
 use tracing::Instrument;
 
@@ -21,9 +21,9 @@ use super::images;
 use super::may;
 use super::outgoing;
 use super::request_id::RequestId;
-use super::router::{self, Route};
+use super::router::Route;
 use super::wire::{self, After};
-use super::{App, accept, answer};
+use super::{App, answer, versions};
 use crate::auth::{Action, Identity};
 use crate::limits::DRAIN_BYTES_MAX;
 use crate::meta::MetaError;
@@ -53,8 +53,7 @@ pub(super) async fn serve(
     framing: Framing,
     prefix: Bytes,
 ) -> Kept {
-    let accept = accept::header(&head.headers);
-    let route = router::route(&head.method, &head.uri.to_string(), Some(&accept));
+    let route = versions::route(app, &head, &head.uri.to_string());
     let named = RequestId::of(&head.headers, app.settings.api.max_request_id_length);
     let (request_id, overlong) = match named {
         Ok(request_id) => (request_id, None),
@@ -74,6 +73,10 @@ pub(super) async fn serve(
         (None, Ok(Route::PutImageData(id))) => exchange.put(stream, &id, framing, prefix).await,
         (None, Ok(Route::GetImageData(id))) => {
             outgoing::get(exchange, stream, &id, rest_of(framing, &prefix)).await
+        }
+        (_, Ok(Route::VersionChoices)) => {
+            let choices = versions::document(app, &exchange.head, StatusCode::MULTIPLE_CHOICES);
+            exchange.answer(stream, choices, rest_of(framing, &prefix)).await
         }
         (refusal, route) => {
             let fault = refusal.unwrap_or_else(|| match route {

@@ -99,7 +99,7 @@ pub async fn respond(app: &App, request: Request<Bytes>) -> Response<Bytes> {
 /// Routes, serves and stamps. Every answer below a version, faults too, carries the request id
 /// (`PR-09`); what Glance answers before it asks who calls does not.
 async fn answer_route(app: &App, head: &Parts, body: &Bytes) -> Response<Bytes> {
-    let routed = route(&head.method, head.uri.path(), Some(&accept::header(&head.headers)));
+    let routed = versions::route(app, head, head.uri.path());
     let is_open = routed.as_ref().is_ok_and(Route::is_open);
     let class = routed.as_ref().map_or(metrics::Route::Other, Route::class);
     let id = RequestId::of(&head.headers, app.settings.api.max_request_id_length);

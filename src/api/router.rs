@@ -326,6 +326,14 @@ pub fn route(method: &Method, path: &str, accept: Option<&str>) -> Result<Route,
     }
 }
 
+/// The minor version that a request names, of those that [`route`] takes: `v2.N` in the path, or
+/// in the media type where the path names none.
+pub(super) fn minor(path: &str, accept: &str) -> Option<u8> {
+    let segments = segments(path)?;
+    let first = segments.first().map(Cow::as_ref).filter(|first| is_v2(first));
+    first.or_else(|| accept::version(accept))?.strip_prefix("v2.")?.parse().ok()
+}
+
 /// Whether the connection of this request goes to the data plane: `PUT` and `GET .../file` and
 /// `PUT .../stage`, in every path form that [`route`] takes.
 ///
@@ -440,6 +448,17 @@ mod tests {
         assert_eq!(route(&Method::GET, "/v2/images", V2), Ok(Route::ListImages));
         let v3 = Some("application/vnd.openstack.images-v3");
         assert_eq!(route(&Method::GET, "/images", v3), Ok(Route::VersionChoices));
+    }
+
+    #[test]
+    fn pr_04_the_minor_version_is_found_in_path_or_media_type() {
+        let vendor = "application/vnd.openstack.images-v2.3";
+        assert_eq!(minor("/v2.14/images", "*/*"), Some(14));
+        assert_eq!(minor("/v2.14/images", vendor), Some(14));
+        assert_eq!(minor("/images", vendor), Some(3));
+        for path in ["/v2/images", "/v2", "/images", "/v2.19/images", "/%ff"] {
+            assert_eq!(minor(path, "*/*"), None, "{path}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The versions document: what a client asks before anything else (`PR-01` to `PR-03`).
+//! The versions document: what a client asks before anything else (`PR-01` to `PR-03`), and which
+//! of its versions may be named (`PR-04`).
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -6,8 +7,10 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::App;
+use super::accept;
 use super::answer;
 use super::peer;
+use super::router::{self, Route, Unrouted};
 
 /// Versions above the base ones, in Glance's order, with an image cache or without it.
 const WITH_CACHE: &[&str] = &["2.18", "2.17", "2.16", "2.15", "2.14"];
@@ -28,6 +31,22 @@ pub(super) fn document(app: &App, head: &Parts, status: StatusCode) -> Response<
     let listed = listed(has_cache, app.stores.is_multi());
     let versions: Vec<Value> = listed.map(|id| version(id, id == current, &href)).collect();
     answer::json(status, &json!({ "versions": versions }))
+}
+
+/// Finds the route of a request. A version that is not listed here is none (`PR-04`).
+pub(super) fn route(app: &App, head: &Parts, target: &str) -> Result<Route, Unrouted> {
+    let accept = accept::header(&head.headers);
+    let found = router::route(&head.method, target, Some(&accept));
+    let is_versioned = !matches!(found, Ok(Route::Options | Route::Versions | Route::Health));
+    let minor = router::minor(target, &accept).filter(|_| is_versioned);
+    match minor.map(|minor| format!("2.{minor}")) {
+        Some(named) if !is_listed(app, &named) => Ok(Route::VersionChoices),
+        Some(_) | None => found,
+    }
+}
+
+fn is_listed(app: &App, version: &str) -> bool {
+    listed(app.settings.api.has_image_cache, app.stores.is_multi()).any(|known| known == version)
 }
 
 fn listed(has_cache: bool, is_multi: bool) -> impl Iterator<Item = &'static str> {

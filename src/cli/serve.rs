@@ -183,7 +183,7 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn property_rules(settings: &Settings) -> Result<PropertyRules, PropertyRulesError> {
+pub(super) fn property_rules(settings: &Settings) -> Result<PropertyRules, PropertyRulesError> {
     match &settings.api.property_protection_file {
         Some(path) => PropertyRules::load(path, settings.api.property_protection_format),
         None => Ok(PropertyRules::default()),

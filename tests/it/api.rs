@@ -377,3 +377,18 @@ fn uploads_are_counted() {
     assert_eq!(metrics.sum("glissade_lane_queue_chunks"), 0.0);
     assert_eq!(metrics.sum("glissade_ring_info"), 1.0);
 }
+
+/// Versions that are not listed are none: the choices come back, for image data too.
+#[test]
+fn pr_04_only_listed_versions_may_be_named() {
+    let server = Setup::new().start();
+    let image = server.create();
+    server.call("GET", "/v2.13/images").assert(200, "images");
+    for path in ["/v2.14/images".to_owned(), format!("/v2.16/images/{image}/file")] {
+        server.call("GET", &path).assert(300, "v2.13");
+    }
+    let cache = server.root().join("cache").display().to_string();
+    let server = Setup::new().set("DEFAULT", "image_cache_dir", &cache).start();
+    server.call("GET", "/v2.14/images").assert(200, "images");
+    server.call("GET", "/versions").assert(200, "v2.18");
+}

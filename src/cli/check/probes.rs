@@ -5,19 +5,18 @@
 
 use std::path::Path;
 
-use http::Method;
 use rustix::process::{Resource, getrlimit};
-use url::Url;
 
 use super::super::db::{self, DbCommand};
-use super::super::serve::{ServeError, listen, take_requests};
+use super::super::serve::{ServeError, listen, property_rules, take_requests};
 use super::places;
 use crate::api::server::Listener;
+use crate::auth::{Enforcer, Keystone};
 use crate::buffer::Arena;
-use crate::client::{self, Client, Deadlines, Request, Trust};
-use crate::config::{Account, Identity, RbdStore, Settings, Store, StoreKind, Transport};
+use crate::config::{Identity, KeystoneAuth, RbdStore, Settings, Store, StoreKind};
 use crate::limits::{ADMIN_BACKLOG, CHECK_FILES_MIN, CHECK_WAIT, SLOT_BYTES};
 use crate::meta::REVISION;
+use crate::observe::Metrics;
 use crate::rbd;
 use crate::ring::{EngineKind, Engines};
 use crate::store;
@@ -68,6 +67,7 @@ pub(super) async fn all(settings: &Settings) -> Vec<Probe> {
     if let Some(file) = &settings.log.file {
         probes.push(Probe::new("log", places::log(file)));
     }
+    probes.push(Probe::new("policy", policy(settings)));
     probes.push(Probe::new("database", database(settings).await));
     for store in &settings.stores.stores {
         probes.push(Probe::new(format!("store {}", store.id), self::store(store, settings).await));
@@ -77,7 +77,7 @@ pub(super) async fn all(settings: &Settings) -> Vec<Probe> {
     probes.push(Probe::new("io_uring", ring(settings)));
     probes.push(Probe::new("open files", open_files()));
     if let Identity::Keystone(auth) = &settings.identity {
-        probes.push(Probe::new("keystone", keystone(&auth.account).await));
+        probes.push(Probe::new("keystone", keystone(auth).await));
     }
     probes
 }
@@ -85,7 +85,7 @@ pub(super) async fn all(settings: &Settings) -> Vec<Probe> {
 async fn database(settings: &Settings) -> Outcome {
     let version = db::run(&DbCommand::Version, settings);
     match tokio::time::timeout(CHECK_WAIT, version).await {
-        Err(_) => Outcome::Doubtful(format!("no answer within {} s", CHECK_WAIT.as_secs())),
+        Err(_) => silent(),
         Ok(Err(error)) => Outcome::Failed(error.into()),
         Ok(Ok(revision)) if revision == REVISION => Outcome::Fine(format!("revision {revision}")),
         Ok(Ok(said)) if said.contains(' ') => {
@@ -128,7 +128,7 @@ async fn rbd(options: RbdStore, store: &Store, settings: &Settings) -> Outcome {
             Outcome::Doubtful(format!("{error}; uploads are refused until the cluster lets us in"))
         }
         Ok(Err(error)) => Outcome::Doubtful(error.to_string()),
-        Err(_) => Outcome::Doubtful(format!("no answer within {} s", CHECK_WAIT.as_secs())),
+        Err(_) => silent(),
     }
 }
 
@@ -215,31 +215,31 @@ fn open_files() -> Outcome {
     }
 }
 
-/// Asks Keystone for its versions, which anybody may. A server starts without it.
-async fn keystone(account: &Account) -> Outcome {
-    let url = &account.auth_url;
-    match versions_of(url, &account.transport).await {
-        Ok(status) if status.is_server_error() => {
-            Outcome::Doubtful(format!("{url} answers {status}; no token can be validated"))
-        }
-        Ok(_) => Outcome::Fine(format!("{url} answers")),
-        Err(error) => Outcome::Doubtful(format!("{url}: {error}; no token can be validated")),
+/// Asks Keystone for a token of this server's own. A server starts without it.
+async fn keystone(auth: &KeystoneAuth) -> Outcome {
+    let url = &auth.account.auth_url;
+    let keystone = match Keystone::new(auth, Metrics::new()) {
+        Ok(keystone) => keystone,
+        Err(error) => return Outcome::Failed(error.into()),
+    };
+    match tokio::time::timeout(CHECK_WAIT, keystone.probe()).await {
+        Ok(Ok(())) => Outcome::Fine(format!("{url} lets this server in")),
+        Ok(Err(error)) => Outcome::Doubtful(format!("{url}: {error}; no token can be validated")),
+        Err(_) => silent(),
     }
 }
 
-async fn versions_of(url: &str, transport: &Transport) -> Result<http::StatusCode, String> {
-    let trust = match &transport.cafile {
-        _ if transport.is_insecure => Trust::Anyone,
-        Some(file) => Trust::File(file.clone()),
-        None => Trust::System,
-    };
-    let wait = transport.timeout.unwrap_or(CHECK_WAIT);
-    let deadlines = Deadlines { connect: wait, stall: wait };
-    let text = |error: client::ClientError| error.to_string();
-    let client = Client::new(client::Options { trust, deadlines, ..client::Options::default() });
-    let url = Url::parse(url).map_err(|error| error.to_string())?;
-    let answer = client.map_err(text)?.send(Request::new(Method::GET, url)).await.map_err(text)?;
-    Ok(answer.status())
+fn silent() -> Outcome {
+    Outcome::Doubtful(format!("no answer within {} s", CHECK_WAIT.as_secs()))
+}
+
+/// Who may do what: the built-in rules with the operator's, and those for properties.
+fn policy(settings: &Settings) -> Outcome {
+    let loaded = Enforcer::load(settings.policy.clone()).map_err(ServeError::from);
+    match loaded.and_then(|_| property_rules(settings).map_err(ServeError::from)) {
+        Ok(_) => Outcome::Fine("every rule can be read".to_owned()),
+        Err(error) => Outcome::Failed(error),
+    }
 }
 
 /// Whether this user may write to a path.
