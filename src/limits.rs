@@ -115,7 +115,6 @@ pub const CLIENT_CONNECTIONS_IDLE_MAX: usize = 32;
 /// A piece of a body handed to the connection at once: a slow server still shows that it moves.
 pub const CLIENT_PIECE_BYTES: usize = 256 * KIB;
 
-<<<<<<< HEAD
 /// A token that Keystone is asked about. Its own are at most 255 bytes, those of old ones 8 KiB.
 pub const AUTH_TOKEN_BYTES_MAX: usize = 8 * KIB;
 /// An answer of Keystone: a token with a large catalog.
@@ -133,7 +132,7 @@ pub const AUTH_STALL: Duration = Duration::from_secs(30);
 /// First and longest pause before Keystone is asked again.
 pub const AUTH_RETRY_PAUSES: (Duration, Duration) =
     (Duration::from_millis(500), Duration::from_secs(10));
-=======
+
 /// Slots that a part of an S3 upload is held in until it is whole. Longer parts, of images that are
 /// so large that 10000 parts of this length do not hold them, are sent as they come.
 pub const S3_PART_HELD_SLOTS_MAX: usize = 12;
@@ -162,7 +161,6 @@ pub const S3_STREAM_AHEAD_SLOTS: usize = 2;
 pub const HTTP_REDIRECTS_MAX: usize = 5;
 /// Slots that a download from the web or from S3 is read ahead, within its share.
 pub const WEB_READ_AHEAD_SLOTS: usize = 4;
->>>>>>> 305e150 (store: Keeps images in S3 and reads them from the web)
 
 /// Connections to the admin listener: a few scrapers and people. More wait in the backlog.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
@@ -232,13 +230,11 @@ pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const _: () = assert!(SLOT_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
 const _: () = assert!(SLOTS_PER_UPLOAD_MAX * SLOT_BYTES <= 8 * MIB);
 const _: () = assert!(SLOTS_PER_RBD_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);
-<<<<<<< HEAD
 const _: () = assert!((SLOTS_PER_RBD_UPLOAD_MAX + SLOTS_READ_AHEAD_MAX) * SLOT_BYTES <= 40 * MIB);
-=======
+
 const _: () = assert!(SLOTS_PER_S3_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);
 // Late parts of an image of unknown size are twice as long, and fit all the same.
 const _: () = assert!(2 * S3_PART_HELD_SLOTS_MAX < SLOTS_PER_S3_UPLOAD_MAX);
->>>>>>> 305e150 (store: Keeps images in S3 and reads them from the web)
 const _: () = assert!(SLOT_BYTES.is_multiple_of(LANE_SLICE_BYTES));
 const _: () = assert!(HOLE_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
 const _: () = assert!(SLOTS_WARM * SLOT_BYTES <= SLOT_ARENA_BYTES);

@@ -19,7 +19,7 @@ use futures_util::stream::FuturesUnordered;
 use super::janitor::remove;
 use crate::buffer::Frozen;
 use crate::image::Location;
-use crate::store::{Draft, Store, StoreError};
+use crate::store::{Draft, SizeHint, Store, StoreError};
 
 /// A store with the draft that was begun in it.
 #[derive(Debug)]
@@ -75,6 +75,12 @@ impl Outcome {
 /// Slots that a reading has use for which is poured into these stores.
 pub(super) fn slots_wanted(targets: &[Target]) -> usize {
     targets.iter().map(|target| target.store.slots_wanted()).max().unwrap_or_default()
+}
+
+/// Slots that the drafts keep until more has come. What each keeps ends with the newest chunk, so
+/// that the most that one keeps is what all do.
+pub(super) fn slots_kept(targets: &[Target], hint: SizeHint) -> usize {
+    targets.iter().map(|target| target.store.slots_kept(hint)).max().unwrap_or_default()
 }
 
 /// The drafts of one reading, on its engine.

@@ -27,7 +27,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::buffer::{Arena, Share};
+use crate::buffer::Arena;
 use crate::config::Settings;
 use crate::image::{Expected, HashAlgo, Image, ImageId, Status};
 use crate::lanes::Lanes;
@@ -191,41 +191,20 @@ impl Uploads {
         };
         let (image, room) = (prepared.image.clone(), prepared.room.clone());
         let cancel = self.active.enter(&image.id, stream);
-<<<<<<< HEAD
         let (transfer, progress) = self.transfer(prepared, socket, framing, prefix);
         let job = self.engines.run(move || transfer.run());
         let (transferred, verdict) = progress::watch(job, &progress, stream).await;
         self.conclude(transferred, verdict, &cancel, &image, room.as_deref()).await
-=======
-        let share = self.share(&*prepared.store, prepared.hint).await;
-        let (pouring, progress) = self.pouring(prepared, share, socket, framing, prefix);
-        let job = self.engines.run(move || pouring.run());
-        let (poured, verdict) = progress::watch(job, &progress, stream).await;
-        self.conclude(poured, verdict, &cancel, &image).await
->>>>>>> 305e150 (store: Keeps images in S3 and reads them from the web)
-    }
-
-    /// The slots of a transfer. Those that its draft keeps are its own before the first byte.
-    async fn share(&self, store: &dyn Store, hint: SizeHint) -> Share {
-        match store.slots_kept(hint) {
-            0 => self.arena.share(self.limits.slots_max.unwrap_or(store.slots_wanted())),
-            kept => self.arena.reserve(kept).await,
-        }
     }
 
     /// Everything that a transfer takes to its engine, and how its pace is watched.
     fn transfer(
         &self,
         prepared: Prepared,
-        share: Share,
         socket: Arc<OwnedFd>,
         framing: Framing,
         prefix: bytes::Bytes,
-<<<<<<< HEAD
     ) -> (Transfer, Arc<Progress>) {
-=======
-    ) -> (Pouring, Arc<Progress>) {
->>>>>>> 305e150 (store: Keeps images in S3 and reads them from the web)
         let Limits { rate_bytes_per_sec_min, stall_grace, .. } = self.limits;
         let (progress, meter) = Progress::new(rate_bytes_per_sec_min, stall_grace);
         let source = SocketBody::new(socket, framing, prefix, meter, self.metrics.clone());
@@ -248,11 +227,7 @@ impl Uploads {
             source,
             targets,
             hashing: self.lanes.open(self.limits.algo),
-<<<<<<< HEAD
             share: self.arena.share(self.limits.slots_max.unwrap_or(wanted)),
-=======
-            share,
->>>>>>> 305e150 (store: Keeps images in S3 and reads them from the web)
             size_cap_bytes: self.limits.size_cap_bytes,
             room: None,
             hint,

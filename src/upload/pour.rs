@@ -17,7 +17,7 @@ use crate::quota::Reservation;
 use crate::store::{SizeHint, Store};
 
 use super::error::UploadError;
-use super::fanout::{FanOut, Outcome, Target};
+use super::fanout::{self, FanOut, Outcome, Target};
 use super::source::ByteSource;
 
 /// Everything that one reading owns. It is moved to the engine whole, so that whatever happens to
@@ -69,6 +69,10 @@ impl<S: ByteSource> Pouring<S> {
     ///
     /// Dropping the future discards what is not sealed.
     pub async fn run(mut self, note: impl FnMut(&Arc<dyn Store>, &Location)) -> Poured<S> {
+        let kept = fanout::slots_kept(&self.targets, self.hint);
+        if kept > 0 {
+            self.share.reserve(kept + self.source.slots_ahead()).await;
+        }
         let mut drafts = FanOut::new(std::mem::take(&mut self.targets));
         let poured = self.pour(&mut drafts).await;
         let Self { source, hashing, expected, metrics, .. } = self;

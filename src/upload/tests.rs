@@ -192,15 +192,8 @@ async fn a_transfer_dropped_on_its_engine_leaves_nothing() {
         let stream = fed(data.clone());
         let framing = Framing::Length(data.len() as u64);
         let socket = Arc::new(OwnedFd::from(stream.try_clone().unwrap()));
-<<<<<<< HEAD
         let (transfer, _) = world.uploads.transfer(prepared, socket, framing, bytes::Bytes::new());
         let job = move || async move { first_polls(transfer.run(), polls).await.is_some() };
-=======
-        let share = world.uploads.share(&*prepared.store, hint).await;
-        let uploads = &world.uploads;
-        let (pouring, _) = uploads.pouring(prepared, share, socket, framing, bytes::Bytes::new());
-        let job = move || async move { first_polls(pouring.run(), polls).await.is_some() };
->>>>>>> 305e150 (store: Keeps images in S3 and reads them from the web)
         let is_finished = world.uploads.engines.run(job).await.unwrap();
         // The dropped receive still holds its slot; the connection's end completes it.
         drop(stream);
