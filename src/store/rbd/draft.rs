@@ -118,10 +118,12 @@ impl Draft for RbdDraft {
         self.settle(0).await?;
         let Self { unsealed, name, location, len, .. } = *self;
         let final_name = name.clone();
-        off_engine(move || unsealed.seal(len, &final_name)).await.map_err(|error| {
+        let sealed = off_engine(move || unsealed.seal(len, &final_name)).await;
+        let sealed = sealed.map_err(|error| {
             let context = format!("sealing image {name}: {error}");
             StoreError::new(super::kind_of(error.kind()), context)
         })?;
+        sealed.keep();
         Ok(location)
     }
 

@@ -85,13 +85,18 @@ impl Unsealed {
     }
 
     /// Gives the image its size, its protected snapshot and then its final name. Blocking; nothing
-    /// may be under way.
-    pub(super) fn seal(mut self, size: u64, name: &str) -> Result<(), RbdError> {
+    /// may be under way. Whoever gets the guard back says [`Unsealed::keep`]; a waiter who has gone
+    /// meanwhile can't, and the image is removed.
+    pub(super) fn seal(mut self, size: u64, name: &str) -> Result<Self, RbdError> {
         if let Some(wreck) = &mut self.wreck {
             wreck.publish(size, name)?;
         }
+        Ok(self)
+    }
+
+    /// The image stays.
+    pub(super) fn keep(mut self) {
         self.wreck = None;
-        Ok(())
     }
 
     /// Removes the image; the handle ends when it is gone.
