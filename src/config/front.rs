@@ -156,7 +156,10 @@ mod tests {
     fn cf_14_health_checks_look_at_files() {
         assert_eq!(health("").unwrap(), Healthcheck::default());
         let file = Probe::DisabledBy("/run/off".into());
-        assert_eq!(health("disable_by_file_path = /run/off").unwrap().probes, std::slice::from_ref(&file));
+        assert_eq!(
+            health("disable_by_file_path = /run/off").unwrap().probes,
+            std::slice::from_ref(&file)
+        );
         let both = "backends = disable_by_files_ports,disable_by_file\n\
                     disable_by_file_path = /run/off\n\
                     disable_by_file_paths = 9292:/run/a, 9293:/run/b";

@@ -109,10 +109,16 @@ async fn store(store: &Store, settings: &Settings) -> Outcome {
             }
         }
         StoreKind::Rbd(options) => rbd(options.clone(), store, settings).await,
-        StoreKind::Http => match store::open_alone(store, settings) {
-            Ok(_) => Outcome::Fine("read-only".to_owned()),
-            Err(error) => Outcome::Failed(error.into()),
-        },
+        StoreKind::Http(_) => opened(store, settings, "read-only"),
+        StoreKind::S3(_) => opened(store, settings, "its bucket is asked for with the first image"),
+    }
+}
+
+/// A store that is opened without asking anybody.
+fn opened(store: &Store, settings: &Settings, said: &str) -> Outcome {
+    match store::open_alone(store, settings) {
+        Ok(_) => Outcome::Fine(said.to_owned()),
+        Err(error) => Outcome::Failed(error.into()),
     }
 }
 
