@@ -8,7 +8,9 @@ import sys
 import urllib.request
 
 import glanceclient.shell
+import openstackclient.common.clientmanager
 import openstackclient.shell
+from osc_lib import clientmanager
 
 
 class Cloud:
@@ -82,6 +84,12 @@ class Shell:
 
     def openstack(self, *arguments, stdin=None):
         """What `openstack ARGUMENTS` prints."""
+        # It keeps its clients, and so its user, for the life of a process.
+        managers = (clientmanager, openstackclient.common.clientmanager)
+        for manager in (module.ClientManager for module in managers):
+            for client in vars(manager).values():
+                if isinstance(client, clientmanager.ClientCache):
+                    client._handle = None
         return self._run(lambda: openstackclient.shell.main(list(arguments)), stdin)
 
     def json(self, *arguments):

@@ -151,7 +151,9 @@ fn pr_12_keystone_may_be_away_for_a_while() {
 #[test]
 fn cf_10_an_application_credential_signs_in() {
     let Some((cloud, _present)) = Cloud::present() else { return };
-    let (id, secret) = cloud.application_credential("glance", "of the server");
+    // A Keystone may serve several runs.
+    let name = format!("of the server {}", std::process::id());
+    let (id, secret) = cloud.application_credential("glance", &name);
     const SECTION: &str = "keystone_authtoken";
     let server = Setup::new()
         .asking(&cloud)

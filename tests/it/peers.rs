@@ -67,7 +67,7 @@ const MEMBER: [(&str, &str); 4] = [
     ("X-Identity-Status", "Confirmed"),
     ("X-User-Id", "member"),
     ("X-Project-Id", "ours"),
-    ("X-Roles", "Member"),
+    ("X-Roles", "Member, Reader"),
 ];
 
 #[test]
