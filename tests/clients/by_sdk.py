@@ -38,7 +38,7 @@ def run(cloud, scratch):
 
     changed = member.update_image(image.id, name='second', min_disk=2, os_version='12')
     step('update_image', changed.name == 'second', changed.min_disk == 2,
-         changed.properties['os_version'] == '12')
+         changed.os_version == '12')
     member.add_tag(image.id, 'red')
     member.remove_tag(image.id, 'blue')
     step('tags', member.get_image(image.id).tags == ['red'])

@@ -71,6 +71,13 @@ class Cloud:
             return answer.headers['X-Subject-Token']
 
 
+class Terminal(io.StringIO):
+    """Standard input where nobody types: no image comes from there."""
+
+    def isatty(self):
+        return True
+
+
 class Failed(Exception):
     """A program ended with another status than 0."""
 
@@ -110,7 +117,7 @@ class Shell:
         out, err = io.StringIO(), io.StringIO()
         saved = dict(os.environ), sys.stdin
         os.environ.update(self.environment)
-        sys.stdin = stdin or open(os.devnull)
+        sys.stdin = stdin or Terminal()
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 status = program()
