@@ -107,6 +107,10 @@ impl Store for Faulty {
         self.inner.add_disabled()
     }
 
+    fn slots_kept(&self, hint: SizeHint) -> usize {
+        self.inner.slots_kept(hint)
+    }
+
     fn slots_wanted(&self) -> usize {
         self.inner.slots_wanted()
     }
