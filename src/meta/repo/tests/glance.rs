@@ -80,9 +80,11 @@ const MYSQL: [&str; 5] = [
      FROM information_schema.tables WHERE table_schema = database()",
 ];
 
+/// Columns are numbered by rank: a column that a migration has dropped leaves a gap.
 const POSTGRES: [&str; 4] = [
-    "SELECT concat_ws(' ', table_name, ordinal_position, column_name, udt_name,
-        character_maximum_length, is_nullable, coalesce(column_default, '-')) AS line
+    "SELECT concat_ws(' ', table_name,
+        row_number() OVER (PARTITION BY table_name ORDER BY ordinal_position), column_name,
+        udt_name, character_maximum_length, is_nullable, coalesce(column_default, '-')) AS line
      FROM information_schema.columns WHERE table_schema = current_schema()",
     "SELECT indexdef AS line FROM pg_indexes WHERE schemaname = current_schema()",
     "SELECT concat_ws(' ', conrelid::regclass::text, conname, pg_get_constraintdef(oid)) AS line
