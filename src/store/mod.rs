@@ -8,6 +8,7 @@
 mod error;
 pub mod file;
 mod http;
+mod naming;
 pub mod rbd;
 mod registry;
 mod removals;

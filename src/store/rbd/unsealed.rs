@@ -16,6 +16,7 @@ use super::{SNAPSHOT, destroy, refuse_existing};
 use crate::image::ImageId;
 use crate::limits::REMOVAL_PAUSES;
 use crate::rbd::{Cluster, Connection, Image, Pool, RbdError, RbdErrorKind};
+use crate::store::naming::Naming;
 use crate::store::removals::Removals;
 
 /// What the names of an image's drafts begin with.
@@ -127,7 +128,7 @@ impl Wreck {
             close(image);
         }
         self.connection.with_pool(&self.pool, |pool| {
-            let _naming = Naming::begin(pool, name)?;
+            let _naming = naming(pool, name)?;
             refuse_existing(pool, name)?;
             pool.rename(&self.draft, name)
         })
@@ -159,31 +160,11 @@ impl Wreck {
     }
 }
 
-/// A name that is being given, which nobody else of this process may give meanwhile.
-///
-/// librbd looks whether a name is taken and then takes it, so of two at once both succeed and one
-/// image is lost. Other processes are kept apart by the claim in the image's record.
-struct Naming(String);
-
-static NAMINGS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-impl Naming {
-    fn begin(pool: &Pool, name: &str) -> Result<Self, RbdError> {
-        let key = format!("{}/{}/{name}", pool.cluster().fsid(), pool.name());
-        let is_first = namings().insert(key.clone());
-        if is_first { Ok(Self(key)) } else { Err(RbdError::exists(name)) }
-    }
-}
-
-impl Drop for Naming {
-    fn drop(&mut self) {
-        namings().remove(&self.0);
-    }
-}
-
-fn namings() -> MutexGuard<'static, BTreeSet<String>> {
-    // A set of names is valid whatever panicked.
-    NAMINGS.lock().unwrap_or_else(PoisonError::into_inner)
+/// Takes the right to give a name. librbd looks whether a name is taken and then takes it, so of two
+/// at once both succeed and one image is lost.
+fn naming(pool: &Pool, name: &str) -> Result<Naming, RbdError> {
+    let key = format!("rbd://{}/{}/{name}", pool.cluster().fsid(), pool.name());
+    Naming::begin(key).ok_or_else(|| RbdError::exists(name))
 }
 
 /// Closes an image unless somebody is at it, who then closes it.

@@ -97,6 +97,11 @@ impl Bucket {
         self.bucket.name()
     }
 
+    /// Where it is.
+    pub(super) fn url(&self) -> &Url {
+        self.bucket.base_url()
+    }
+
     /// Whether the bucket is there.
     pub(super) async fn exists(&self) -> Result<bool, StoreError> {
         let action = self.bucket.head_bucket(Some(&self.credentials));

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::bucket::Bucket;
 use crate::image::ImageId;
 use crate::limits::REMOVAL_PAUSES;
+use crate::store::naming::Naming;
 use crate::store::removals::Removals;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -22,6 +23,7 @@ pub(super) struct Unsealed {
     pub(super) bucket: Arc<Bucket>,
     pub(super) key: String,
     wreck: Wreck,
+    naming: Option<Naming>,
     removals: Removals,
     /// Where requests and the removal run: drafts live and end on engine threads.
     pub(super) runtime: Handle,
@@ -59,6 +61,7 @@ impl Unsealed {
             bucket: Arc::clone(bucket),
             key: key.to_owned(),
             wreck: Wreck::default(),
+            naming: None,
             removals: removals.clone(),
             runtime: runtime.clone(),
         }
@@ -94,6 +97,8 @@ impl Unsealed {
 
     /// Fails when the object is there; from here on it may be there by us.
     pub(super) async fn appears(&mut self) -> Result<(), StoreError> {
+        let name = format!("{}{}", self.bucket.url(), self.key);
+        self.naming = Some(Naming::begin(name).ok_or_else(|| exists(&self.bucket, &self.key))?);
         refuse_existing(&self.bucket, &self.key).await?;
         self.wreck.may_exist = true;
         Ok(())
@@ -130,11 +135,13 @@ impl Drop for Unsealed {
 pub(super) async fn refuse_existing(bucket: &Bucket, key: &str) -> Result<(), StoreError> {
     match bucket.size(key).await? {
         None => Ok(()),
-        Some(_) => {
-            let context = format!("image {key} has data in bucket {}", bucket.name());
-            Err(StoreError::new(StoreErrorKind::Exists, context))
-        }
+        Some(_) => Err(exists(bucket, key)),
     }
+}
+
+fn exists(bucket: &Bucket, key: &str) -> StoreError {
+    let context = format!("image {key} has data in bucket {}", bucket.name());
+    StoreError::new(StoreErrorKind::Exists, context)
 }
 
 /// Tries until the wreck is gone, or the server says that we may not.
