@@ -6,7 +6,7 @@
 
 use serde_json::json;
 
-use crate::common::{Cloud, Conn, Response, Server, Setup};
+use crate::common::{Body, Cloud, Conn, Response, Server, Setup, Upload, eventually};
 
 #[track_caller]
 fn list(server: &Server, headers: &[(&str, &str)]) -> Response {
@@ -88,6 +88,54 @@ fn pr_12_a_revoked_token_is_found_out() {
     list(&server, &[("X-Auth-Token", &token)]).assert(200, "images");
     cloud.revoke(&token);
     list(&server, &[("X-Auth-Token", &token)]).assert(401, "");
+}
+
+/// A caller is asked when a request begins; a token that ends meanwhile costs no data.
+#[test]
+fn du_11_a_token_may_end_during_an_upload() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let server = Setup::new().asking(&cloud).set("keystone_authtoken", "token_cache_time", "-1");
+    let server = server.start();
+    let token = cloud.token("member");
+    let headers = [("X-Auth-Token", token.as_str()), ("Content-Type", "application/json")];
+    let record = json!({"disk_format": "raw", "container_format": "bare"}).to_string();
+    let made = server.conn().call("POST", "/v2/images", &headers, record.as_bytes());
+    let id = made.assert(201, "queued").json()["id"].as_str().unwrap().to_owned();
+    let body = Body::new(11, 6_000_000);
+    let upload = Upload::new(&id, body).header("X-Auth-Token", &token);
+    let (bytes, mut conn) = (body.to_vec(), server.conn());
+    conn.send(upload.head().as_bytes()).unwrap();
+    conn.send(&bytes[..3_000_000]).unwrap();
+    eventually("the upload has begun", || {
+        server.metrics().sum("glissade_upload_bytes_total") > 0.0
+    });
+    cloud.revoke(&token);
+    list(&server, &[("X-Auth-Token", &token)]).assert(401, "");
+    conn.send(&bytes[3_000_000..]).unwrap();
+    assert_eq!(conn.response().unwrap().status(), 204);
+    body.assert_stored_at(&server.store("fast").join(&id));
+}
+
+/// Another project's image is not there, and an administrator's role is what the policy makes of it.
+#[test]
+fn pr_12_projects_and_roles_count() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let server = Setup::new().asking(&cloud).start();
+    let ask = |user: &str, method: &str, target: &str| {
+        let token = cloud.token(user);
+        let headers = [("X-Auth-Token", token.as_str()), ("Content-Type", "application/json")];
+        let body = if method == "POST" { &b"{}"[..] } else { b"" };
+        server.conn().call(method, target, &headers, body)
+    };
+    let made = ask("member", "POST", "/v2/images").assert(201, "queued").json();
+    let image = format!("/v2/images/{}", made["id"].as_str().unwrap());
+    assert_eq!(ask("reader", "GET", &image).status(), 200);
+    assert_eq!(ask("stranger", "GET", &image).status(), 404);
+    assert_eq!(ask("reader", "POST", "/v2/images").status(), 403);
+    assert_eq!(ask("reader", "DELETE", &image).status(), 403);
+    assert_eq!(ask("member", "GET", "/v2/info/stores/detail").status(), 403);
+    assert_eq!(ask("admin", "GET", "/v2/info/stores/detail").status(), 200);
+    assert_eq!(ask("admin", "DELETE", &image).status(), 204);
 }
 
 /// What a service does for a user may take longer than the user's token lives.
