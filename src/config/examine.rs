@@ -54,7 +54,7 @@ pub enum Finding {
     Refused(String),
 }
 
-/// Takes the configuration apart that [`load`] would read.
+/// Takes the configuration apart that [`load()`] would read.
 #[must_use]
 pub fn examine(sources: &Sources) -> Examination {
     let loaded = load(sources);

@@ -6,8 +6,7 @@
 //! guard: dropped before it is sealed, it orders the removal, which is tried until it succeeds,
 //! because a cluster that failed an upload may well fail its removal.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
