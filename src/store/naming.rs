@@ -15,7 +15,8 @@ pub(super) struct Naming(String);
 impl Naming {
     /// `None` while somebody else gives the name.
     pub(super) fn begin(name: String) -> Option<Self> {
-        namings().insert(name.clone()).then_some(Self(name))
+        let is_first = namings().insert(name.clone());
+        is_first.then(|| Self(name))
     }
 }
 
@@ -28,4 +29,18 @@ impl Drop for Naming {
 fn namings() -> MutexGuard<'static, BTreeSet<String>> {
     // A set of names is valid whatever panicked.
     NAMINGS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_given_by_one_at_a_time() {
+        let name = || "test://a_name".to_owned();
+        let first = Naming::begin(name()).unwrap();
+        assert!(Naming::begin(name()).is_none() && Naming::begin(name()).is_none());
+        drop(first);
+        assert!(Naming::begin(name()).is_some());
+    }
 }
