@@ -73,7 +73,7 @@ it: tools
 
 tools:
 	@command -v cargo > /dev/null || { \
-	  echo "cargo is missing: install Rust 1.90 or later from https://rustup.rs" >&2; exit 1; }
+	  echo "cargo is missing: install Rust 1.94 or later from https://rustup.rs" >&2; exit 1; }
 	@command -v cc > /dev/null || { \
 	  echo "cc is missing: apt-get install gcc libc6-dev" >&2; exit 1; }
 

@@ -11,11 +11,13 @@ fn insert(task: &Value) -> String {
         Value::String(text) => format!("'{text}'"),
         json => format!("'{json}'"),
     };
-    let time = |key: &str| format!("'{}'", task[key].as_str().unwrap()[..19].replace('T', " "));
+    // As SQLAlchemy writes it, and so as it is compared.
+    let time =
+        |key: &str| format!("'{}.000000'", task[key].as_str().unwrap()[..19].replace('T', " "));
     format!(
         "INSERT INTO tasks (id, type, status, owner, expires_at, created_at, updated_at, deleted,
             image_id, request_id, user_id)
-         VALUES ({}, {}, {}, {}, '2999-01-01 00:00:00', {}, {}, 0, {}, {}, {});
+         VALUES ({}, {}, {}, {}, '2999-01-01 00:00:00.000000', {}, {}, 0, {}, {}, {});
          INSERT INTO task_info (task_id, input, result, message) VALUES ({}, {}, {}, {});",
         text("id"),
         text("type"),
