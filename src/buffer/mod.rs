@@ -145,12 +145,6 @@ pub struct Share {
 }
 
 impl Share {
-    /// Makes this an allowance of exactly `slots` slots that are its own, see [`Arena::reserve`].
-    pub async fn reserve(&mut self, slots: usize) {
-        let arena = Arena(Arc::clone(&self.arena));
-        *self = arena.reserve(slots).await;
-    }
-
     /// Takes a slot, waiting first for the upload's own allowance, then for the arena, so that one
     /// slow upload can't queue for memory it may not have. Its contents are what the last user
     /// left. Cancel safe: dropping the future takes nothing.

@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 
 use super::janitor::remove;
-use crate::buffer::Frozen;
+use crate::buffer::{Arena, Frozen, Share};
 use crate::image::Location;
 use crate::store::{Draft, SizeHint, Store, StoreError};
 
@@ -72,15 +72,42 @@ impl Outcome {
     }
 }
 
-/// Slots that a reading has use for which is poured into these stores.
-pub(super) fn slots_wanted(targets: &[Target]) -> usize {
-    targets.iter().map(|target| target.store.slots_wanted()).max().unwrap_or_default()
+/// How many slots a reading may hold, and how it comes by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Allowance {
+    /// Taken as they are needed, and given back.
+    Shared(usize),
+    /// Taken together before the first byte, because drafts keep some until more has come.
+    Reserved(usize),
 }
 
-/// Slots that the drafts keep until more has come. What each keeps ends with the newest chunk, so
-/// that the most that one keeps is what all do.
-pub(super) fn slots_kept(targets: &[Target], hint: SizeHint) -> usize {
-    targets.iter().map(|target| target.store.slots_kept(hint)).max().unwrap_or_default()
+impl Allowance {
+    /// What a reading needs that is poured into these stores while `ahead` slots are being filled;
+    /// an operator's `slots_max` bounds what needn't be kept.
+    pub(super) fn of(
+        targets: &[Target],
+        hint: SizeHint,
+        ahead: usize,
+        slots_max: Option<usize>,
+    ) -> Self {
+        // What each draft keeps ends with the newest chunk, so that the most that one keeps is
+        // what all do.
+        let most = |slots: fn(&dyn Store, SizeHint) -> usize| {
+            targets.iter().map(|target| slots(&*target.store, hint)).max().unwrap_or_default()
+        };
+        match most(|store, hint| store.slots_kept(hint)) {
+            0 => Self::Shared(slots_max.unwrap_or(most(|store, _| store.slots_wanted()) + ahead)),
+            kept => Self::Reserved(kept + ahead),
+        }
+    }
+
+    /// The slots. Cancel safe: dropping the future takes nothing.
+    pub(super) async fn take(self, arena: &Arena) -> Share {
+        match self {
+            Self::Shared(slots) => arena.share(slots),
+            Self::Reserved(slots) => arena.reserve(slots).await,
+        }
+    }
 }
 
 /// The drafts of one reading, on its engine.

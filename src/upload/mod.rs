@@ -40,6 +40,7 @@ use crate::store::{Draft, Registry, SizeHint, Store};
 
 use active::{ActiveUploads, Cancel};
 use claim::Claim;
+use fanout::Allowance;
 use progress::{Progress, Verdict};
 use source::SocketBody;
 use transfer::{Sealed, Transfer, Transferred};
@@ -222,12 +223,13 @@ impl Uploads {
         hint: SizeHint,
         expected: Expected,
     ) -> Pouring<S> {
-        let wanted = fanout::slots_wanted(&targets) + source.slots_ahead();
+        let ahead = source.slots_ahead();
         Pouring {
+            allowance: Allowance::of(&targets, hint, ahead, self.limits.slots_max),
+            arena: self.arena.clone(),
             source,
             targets,
             hashing: self.lanes.open(self.limits.algo),
-            share: self.arena.share(self.limits.slots_max.unwrap_or(wanted)),
             size_cap_bytes: self.limits.size_cap_bytes,
             room: None,
             hint,

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::buffer::{Frozen, Share};
+use crate::buffer::{Arena, Frozen, Share};
 use crate::image::{Digests, Expected, Location};
 use crate::lanes::Stream;
 use crate::observe::Metrics;
@@ -17,7 +17,7 @@ use crate::quota::Reservation;
 use crate::store::{SizeHint, Store};
 
 use super::error::UploadError;
-use super::fanout::{self, FanOut, Outcome, Target};
+use super::fanout::{Allowance, FanOut, Outcome, Target};
 use super::source::ByteSource;
 
 /// Everything that one reading owns. It is moved to the engine whole, so that whatever happens to
@@ -27,7 +27,8 @@ pub struct Pouring<S> {
     pub(super) source: S,
     pub(super) targets: Vec<Target>,
     pub(super) hashing: Stream,
-    pub(super) share: Share,
+    pub(super) arena: Arena,
+    pub(super) allowance: Allowance,
     pub(super) size_cap_bytes: u64,
     /// Room in the owner's quota, where there is one.
     pub(super) room: Option<Arc<Reservation>>,
@@ -69,12 +70,9 @@ impl<S: ByteSource> Pouring<S> {
     ///
     /// Dropping the future discards what is not sealed.
     pub async fn run(mut self, note: impl FnMut(&Arc<dyn Store>, &Location)) -> Poured<S> {
-        let kept = fanout::slots_kept(&self.targets, self.hint);
-        if kept > 0 {
-            self.share.reserve(kept + self.source.slots_ahead()).await;
-        }
+        let share = self.allowance.take(&self.arena).await;
         let mut drafts = FanOut::new(std::mem::take(&mut self.targets));
-        let poured = self.pour(&mut drafts).await;
+        let poured = self.pour(&share, &mut drafts).await;
         let Self { source, hashing, expected, metrics, .. } = self;
         let verifying = async {
             let size = poured?;
@@ -94,11 +92,11 @@ impl<S: ByteSource> Pouring<S> {
     }
 
     /// Moves everything into the lanes and the drafts and answers its size.
-    async fn pour(&mut self, drafts: &mut FanOut) -> Result<u64, UploadError> {
+    async fn pour(&mut self, share: &Share, drafts: &mut FanOut) -> Result<u64, UploadError> {
         let began = Instant::now();
         let mut size = 0;
         self.check(self.source.announced().unwrap_or(0))?;
-        while let Some(chunk) = drafts.meanwhile(self.source.next(&self.share)).await? {
+        while let Some(chunk) = drafts.meanwhile(self.source.next(share)).await? {
             size += chunk.len() as u64;
             self.check(size)?;
             self.feed(chunk, drafts).await?;

@@ -221,8 +221,11 @@ async fn no_store_runs_ahead_of_the_slowest() {
     let mut pouring = stage.pouring(stage.source().await, Expected::default()).await;
     let draft = counted.begin(&ImageId::random(), SizeHint::Unknown).await.unwrap();
     pouring.targets.push(Target { store: Arc::new(counted.clone()), draft });
-    let bound =
-        crate::upload::fanout::slots_wanted(&pouring.targets) + pouring.source.slots_ahead();
+    let ahead = pouring.source.slots_ahead();
+    let Allowance::Shared(bound) = Allowance::of(&pouring.targets, SizeHint::Unknown, ahead, None)
+    else {
+        panic!("nothing is kept")
+    };
     let (stop, stopped) = oneshot::channel::<()>();
     let job = move || async move {
         tokio::select! {
