@@ -24,7 +24,11 @@ const UNAUTHORIZED: &str = "This server could not verify that you are authorized
 pub(super) async fn identify(app: &App, head: &Parts) -> Result<Identity, Fault> {
     app.enforcer.refresh().await;
     let mut caller = match (&app.settings.identity, &app.keystone) {
-        (config::Identity::None, _) => unasked(head),
+        (config::Identity::None, _) => Identity::unauthenticated(),
+        #[cfg(test)]
+        (config::Identity::Told, _) => {
+            head.extensions.get().cloned().unwrap_or_else(Identity::unauthenticated)
+        }
         (config::Identity::TrustedHeaders, _) => by_headers(app, head)?,
         (config::Identity::Keystone(_), Some(keystone)) => by_token(keystone, head).await?,
         // Settings and wiring are made together.
@@ -32,12 +36,6 @@ pub(super) async fn identify(app: &App, head: &Parts) -> Result<Identity, Fault>
     };
     caller.is_admin |= app.enforcer.is_admin(&caller);
     Ok(caller)
-}
-
-/// Everybody. Unit tests say in the request who asks.
-fn unasked(head: &Parts) -> Identity {
-    let told = head.extensions.get::<Identity>().filter(|_| cfg!(test));
-    told.cloned().unwrap_or_else(Identity::unauthenticated)
 }
 
 /// The caller, as a trusted proxy has found out. From anybody else the headers mean nothing.

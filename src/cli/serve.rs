@@ -162,7 +162,7 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let reads = Arena::new(READ_ARENA_BYTES, 0).map_err(failed("mapping slots"))?;
     let keystone = match &settings.identity {
         Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),
-        Identity::None | Identity::TrustedHeaders => None,
+        _ => None,
     };
     let app =
         App { settings, repo, enforcer, property_rules, stores, uploads, keystone, reads, metrics };

@@ -21,6 +21,9 @@ pub enum Identity {
     TrustedHeaders,
     /// Keystone is asked for every token.
     Keystone(Box<KeystoneAuth>),
+    /// Unit tests say with each request who makes it.
+    #[cfg(test)]
+    Told,
 }
 
 /// `[keystone_authtoken]`.

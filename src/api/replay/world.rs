@@ -160,7 +160,7 @@ fn settings(sqlite_path: &Path) -> Settings {
     Settings {
         listen: SocketAddr::from(([127, 0, 0, 1], 9292)).into(),
         backlog: 1,
-        identity: Identity::None,
+        identity: Identity::Told,
         database: Database::file(sqlite_path).unwrap(),
         stores: Stores {
             is_multi: true,
