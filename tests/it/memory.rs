@@ -13,7 +13,10 @@ const UPLOADS: u64 = 16;
 const UPLOAD_BYTES_MAX: u64 = 8 * MIB;
 const IDLE: u64 = 1000;
 const IDLE_BYTES_MAX: u64 = 64 * KIB;
-const REPEATS: usize = 3;
+const REPEATS_MAX: usize = 12;
+/// Less than a kibibyte for each upload of a repeat.
+const FLAT_BYTES: u64 = 160 * KIB;
+const GROWTH_BYTES_MAX: u64 = 32 * MIB;
 
 /// A first upload, so that code, pools and database are resident before anything is counted.
 fn warm(server: &Server) {
@@ -135,23 +138,28 @@ fn idle_conn(server: &Server, speaks: bool) -> Conn {
     conn
 }
 
-/// The same work again and again needs no more than at first.
+/// The same work again and again comes to need no more than before. How soon is the allocator's
+/// affair: each thread has a heap of its own, and grows it in steps of megabytes. What leaks grows
+/// with every repeat.
 #[test]
 fn repeats_do_not_grow() {
     let _alone = alone();
     let server = Setup::new().start();
     warm(&server);
-    let mut levels = Vec::new();
-    for _ in 0..REPEATS {
+    let mut levels = vec![settled_bytes(&server)];
+    let is_flat = (0..REPEATS_MAX).any(|_| {
         for round in 0..12 {
             a_bit_of_everything(&server, round);
         }
         server.assert_only(&[]);
+        let most = levels.iter().copied().max().unwrap_or_default();
         levels.push(settled_bytes(&server));
-    }
+        levels.len() > 2 && levels[levels.len() - 1] <= most + FLAT_BYTES
+    });
     println!("resident after each repeat: {levels:?}");
-    let grown = levels[REPEATS - 1].saturating_sub(levels[0]);
-    assert!(grown <= 4 * MIB, "grown by {grown} bytes: {levels:?}");
+    assert!(is_flat, "grows with every repeat: {levels:?}");
+    let grown = levels[levels.len() - 1].saturating_sub(levels[0]);
+    assert!(grown <= GROWTH_BYTES_MAX, "grown by {grown} bytes: {levels:?}");
     assert_eq!(server.slots(), 0.0);
 }
 
