@@ -191,14 +191,8 @@ fn dd_05_any_range_is_served() {
     let Some(s3) = S3::open("it-ranges") else { return };
     let server = s3.setup().start();
     let body = Body::new(7, 12 * MIB + 3);
-    let (image, all) = (server.create_with(body), body.to_vec());
-    let last = body.bytes as usize - 1;
-    for (from, to) in [(0, 0), (4095, 4096), (MIB as usize - 1, 9 * MIB as usize), (last, last)] {
-        let range = format!("bytes={from}-{to}");
-        let target = format!("/v2/images/{image}/file");
-        let answer = server.conn().call("GET", &target, &[("Range", &range)], b"");
-        assert!(answer.status() == 206 && answer.body == all[from..=to], "{range}");
-    }
+    let image = server.create_with(body);
+    server.assert_ranges(&image, body);
     assert_eq!(server.delete(&image), 204);
     s3.assert_empty();
 }

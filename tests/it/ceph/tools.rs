@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{AssertStatus, Ceph, assert_holds};
+use super::{Ceph, assert_holds};
 use crate::common::{Body, Framing, KIB, MIB, Setup, Upload, eventually, glissade};
 
 #[test]
@@ -43,14 +43,8 @@ fn dd_05_any_range_is_served() {
     let Some(ceph) = Ceph::open() else { return };
     let server = ceph.setup().start();
     let body = Body::new(5, 20 * MIB + 3);
-    let (image, all) = (server.create_with(body), body.to_vec());
-    let last = body.bytes as usize - 1;
-    for (from, to) in [(0, 0), (4095, 4096), (MIB as usize - 1, 9 * MIB as usize), (last, last)] {
-        let range = format!("bytes={from}-{to}");
-        let target = format!("/v2/images/{image}/file");
-        let answer = server.conn().call("GET", &target, &[("Range", &range)], b"");
-        assert!(answer.assert_status(206).body == all[from..=to], "{range}");
-    }
+    let image = server.create_with(body);
+    server.assert_ranges(&image, body);
     assert_eq!(server.delete(&image), 204);
     ceph.assert_only(&[]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::data::Compare;
-use super::{Body, Response, Server, Upload, poll, sums};
+use super::{Body, MIB, Response, Server, Upload, poll, sums};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -90,6 +90,21 @@ impl Server {
         assert_eq!(record["os_hash_value"], sha512.as_str());
         assert_eq!(record["stores"], store);
         self.assert_downloads(image, body, &md5);
+    }
+
+    /// Fails the test unless any part of this body is served (`DD-05`): its ends, and what lies on
+    /// both sides of a page, a chunk and an object of 8 MiB.
+    #[track_caller]
+    pub(crate) fn assert_ranges(&self, image: &str, body: Body) {
+        let (all, last) = (body.to_vec(), body.bytes as usize - 1);
+        let target = format!("/v2/images/{image}/file");
+        let across = (MIB as usize - 1, 9 * MIB as usize);
+        for (from, to) in [(0, 0), (4095, 4096), across, (last, last)] {
+            let range = format!("bytes={from}-{to}");
+            let answer = self.conn().call("GET", &target, &[("Range", &range)], b"");
+            assert_eq!(answer.status(), 206, "{range}");
+            assert!(answer.body == all[from..=to], "{range}");
+        }
     }
 
     #[track_caller]
