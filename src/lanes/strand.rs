@@ -13,7 +13,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::kernel::{self, Chain, Digest, Kind};
 use super::worker::Pool;
 use crate::buffer::Frozen;
-use crate::limits::LANE_SLICE_BYTES;
 
 /// A chunk with the permit that bounds its stream; both are let go by the last strand.
 #[derive(Debug)]
@@ -151,16 +150,16 @@ impl Strand {
 
 impl Core {
     /// The chain with the slice it is to advance by, if there is one.
-    pub(super) fn work(&mut self) -> Option<(&mut Chain, &[u8])> {
+    pub(super) fn work(&mut self, slice_bytes: usize) -> Option<(&mut Chain, &[u8])> {
         let (fed, done) = self.current.as_ref()?;
         let rest = &fed.chunk[*done..];
-        Some((self.chain.as_mut()?, &rest[..rest.len().min(LANE_SLICE_BYTES)]))
+        Some((self.chain.as_mut()?, &rest[..rest.len().min(slice_bytes)]))
     }
 
     /// Notes that a slice is hashed and answers how many bytes to count for the stream.
-    pub(super) fn advanced(&mut self) -> usize {
+    pub(super) fn advanced(&mut self, slice_bytes: usize) -> usize {
         let Some((fed, done)) = &mut self.current else { return 0 };
-        let slice = (fed.chunk.len() - *done).min(LANE_SLICE_BYTES);
+        let slice = (fed.chunk.len() - *done).min(slice_bytes);
         *done += slice;
         if *done == fed.chunk.len() {
             self.current = None;

@@ -191,7 +191,7 @@ impl Queue {
 /// A worker's life: take, run one slice, settle, again.
 fn work(queue: &Queue) {
     while let Some(batch) = queue.take() {
-        let bytes = run_slices(&batch);
+        let bytes = run_slices(queue.tier, &batch);
         queue.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         // Settled before the queue is locked: letting go of the last holder of a pool locks it.
         let mut rested = [0; Kind::ALL.len()];
@@ -208,13 +208,15 @@ fn work(queue: &Queue) {
 }
 
 /// Advances every strand of a batch by one slice and answers the bytes to count.
-fn run_slices(batch: &[Arc<Strand>]) -> usize {
+fn run_slices(tier: Tier, batch: &[Arc<Strand>]) -> usize {
+    let Some(kind) = batch.first().map(|strand| strand.kind()) else { return 0 };
+    let slice_bytes = kind.slice_bytes(tier, batch.len());
     let mut cores: Vec<_> = batch.iter().map(|strand| strand.core()).collect();
     for (core, strand) in cores.iter_mut().zip(batch) {
         strand.load(core);
     }
-    let mut work: Vec<_> = cores.iter_mut().filter_map(|core| core.work()).collect();
+    let mut work: Vec<_> = cores.iter_mut().filter_map(|core| core.work(slice_bytes)).collect();
     kernel::advance(&mut work);
     drop(work);
-    cores.iter_mut().map(|core| core.advanced()).sum()
+    cores.iter_mut().map(|core| core.advanced(slice_bytes)).sum()
 }

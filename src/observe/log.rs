@@ -134,6 +134,18 @@ fn open_append(path: &Path) -> Result<File, LogError> {
     opened.map_err(|source| LogError::Open { path: path.to_owned(), source })
 }
 
+/// Runs `story` on this thread with a log of its own and returns the file's text.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn logged(json: bool, debug: bool, story: impl FnOnce()) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("glissade.log");
+    let file = Arc::new(LogFile::open(&path).unwrap());
+    let levels = filter(debug, None).unwrap();
+    tracing::subscriber::with_default(subscriber(json, false, levels, file), story);
+    std::fs::read_to_string(path).unwrap()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -143,16 +155,6 @@ mod tests {
 
     use super::*;
     use crate::observe::span;
-
-    /// Runs `story` with a log of its own and returns the file's text.
-    fn logged(json: bool, debug: bool, story: impl FnOnce()) -> String {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("glissade.log");
-        let file = Arc::new(LogFile::open(&path).unwrap());
-        let levels = filter(debug, None).unwrap();
-        with_default(subscriber(json, false, levels, file), story);
-        fs::read_to_string(path).unwrap()
-    }
 
     #[test]
     fn an_upload_s_lines_carry_its_fields() {

@@ -110,11 +110,12 @@ impl LanesBench {
 
     fn report(&self, serial: &Serial, rates: &[Vec<f64>]) -> LanesReport {
         let (baseline, lanes) = rates.split_first().unwrap_or((const { &Vec::new() }, &[]));
-        let row = |((tier, streams), rates): ((Tier, u32), &Vec<f64>)| Row {
-            tier: tier.name(),
-            streams,
-            gb_per_cpu_sec: median(rates.iter().copied()),
-            gain: median(rates.iter().zip(baseline).map(|(ours, theirs)| ratio(*ours, *theirs))),
+        let row = |((tier, streams), rates): ((Tier, u32), &Vec<f64>)| {
+            let gains = rates.iter().zip(baseline).map(|(ours, theirs)| ratio(*ours, *theirs));
+            let gb_per_cpu_sec = median(rates.iter().copied());
+            let slice = tier.slice_bytes(HashAlgo::Sha512, streams as usize) as f64;
+            let slice_micros = ratio(slice / 1e3, gb_per_cpu_sec);
+            Row { tier: tier.name(), streams, gb_per_cpu_sec, gain: median(gains), slice_micros }
         };
         LanesReport {
             serial: serial.name.clone(),
@@ -157,6 +158,8 @@ pub struct Row {
     pub gb_per_cpu_sec: f64,
     /// Over the serial loop; the median of the ratios of each round.
     pub gain: f64,
+    /// Microseconds until a worker that hashes so many looks for other streams.
+    pub slice_micros: f64,
 }
 
 /// A run's outcome; `Display` is a table for people.
@@ -198,9 +201,16 @@ impl fmt::Display for LanesReport {
         let Self { serial, serial_is_openssl: _, serial_gb_per_cpu_sec, rounds, rows } = self;
         writeln!(f, "MD5 and SHA-512 on one core; medians of {rounds} rounds, interleaved")?;
         writeln!(f, "serial: {serial}, {serial_gb_per_cpu_sec:.3} GB per CPU-second")?;
-        writeln!(f, "\n{:<10}{:>8}{:>14}{:>10}", "tier", "streams", "GB/CPU-s", "/ serial")?;
-        for Row { tier, streams, gb_per_cpu_sec, gain } in rows {
-            writeln!(f, "{tier:<10}{streams:>8}{gb_per_cpu_sec:>14.3}{gain:>10.2}")?;
+        writeln!(
+            f,
+            "\n{:<10}{:>8}{:>14}{:>10}{:>11}",
+            "tier", "streams", "GB/CPU-s", "/ serial", "slice, us"
+        )?;
+        for Row { tier, streams, gb_per_cpu_sec, gain, slice_micros } in rows {
+            writeln!(
+                f,
+                "{tier:<10}{streams:>8}{gb_per_cpu_sec:>14.3}{gain:>10.2}{slice_micros:>11.0}"
+            )?;
         }
         for (Row { tier, streams, gain, .. }, least) in self.undone() {
             writeln!(
@@ -227,7 +237,10 @@ mod tests {
         let mut report = bench.report(&serial(true), &[]);
         report.rows = gains
             .iter()
-            .map(|&(tier, streams, gain)| Row { tier, streams, gb_per_cpu_sec: gain / 2.0, gain })
+            .map(|&(tier, streams, gain)| {
+                let (gb_per_cpu_sec, slice_micros) = (gain / 2.0, 60.0);
+                Row { tier, streams, gb_per_cpu_sec, gain, slice_micros }
+            })
             .collect();
         report
     }
@@ -243,6 +256,9 @@ mod tests {
         for row in &report.rows {
             assert!((row.gain - 2.0).abs() < 1e-9, "{row:?}");
             assert!((row.gb_per_cpu_sec - 20.0).abs() < 1e-9, "{row:?}");
+            let tier = Tier::available().into_iter().find(|tier| tier.name() == row.tier);
+            let slice = tier.unwrap().slice_bytes(HashAlgo::Sha512, 1) as f64;
+            assert!((row.slice_micros - slice / 20e3).abs() < 1e-9, "{row:?}");
         }
     }
 

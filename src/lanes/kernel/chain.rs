@@ -12,6 +12,7 @@ use super::simd::{Lane, Simd, Words256};
 use super::tier::Tier;
 use super::words::{MD5_IV, SHA256_IV, SHA384_IV, SHA512_256_IV, SHA512_IV, Words};
 use crate::image::HashAlgo;
+use crate::limits::{KIB, LANE_SLICE_BYTES_MAX, LANE_SLICE_NANOS};
 
 /// One digest under way, or a pair of them.
 pub(in crate::lanes) enum Chain {
@@ -84,6 +85,18 @@ impl Kind {
             Self::Fused512 => tier.simd().map_or(1, Simd::pack),
             Self::Md5Lane => 8,
             Self::Alone => 1,
+        }
+    }
+
+    /// Bytes by which each of so many chains is advanced before others get their turn: what takes
+    /// [`LANE_SLICE_NANOS`]. A single digest does not take as long for the longest of slices.
+    pub(in crate::lanes) fn slice_bytes(self, tier: Tier, lanes: usize) -> usize {
+        match (self, tier.simd()) {
+            (Self::Fused512, Some(simd)) => {
+                let kibibytes = LANE_SLICE_NANOS / simd.nanos_per_kib(lanes);
+                (kibibytes * KIB).clamp(KIB, LANE_SLICE_BYTES_MAX)
+            }
+            _ => LANE_SLICE_BYTES_MAX,
         }
     }
 }

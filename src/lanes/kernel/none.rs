@@ -39,6 +39,10 @@ impl Simd {
         match self {}
     }
 
+    pub(super) fn nanos_per_kib(self, _: usize) -> usize {
+        match self {}
+    }
+
     pub(super) fn fused512(self, _: Vec<Lane<'_, Words, Block>>) {
         match self {}
     }

@@ -7,11 +7,13 @@
 use proptest::prelude::*;
 
 use super::simd::Simd;
-use super::tier::{Tier, TierError, is_usable};
+use super::tier::{Tier, TierError, usable};
 use super::*;
-use crate::image::HashAlgo;
+use crate::image::{Digests, HashAlgo};
 use crate::lanes::fuzzing::come_and_go;
 use crate::lanes::oracle::{noise, oracle};
+use crate::limits::{KIB, LANE_SLICE_BYTES_MAX, LANE_SLICE_NANOS};
+use crate::observe::log::logged;
 
 fn tiers() -> Vec<Tier> {
     let available = Tier::available();
@@ -134,9 +136,62 @@ fn a_forced_tier_is_taken_or_refused_with_a_reason() {
     }
 }
 
+/// The best tier's digests, but those of the last of so many streams are spoiled.
+fn spoiled(algo: HashAlgo, lanes: usize) -> impl Fn(HashAlgo, &[&[u8]]) -> Vec<Digests> {
+    move |asked, streams| {
+        let mut digests = Tier::available()[0].digests(asked, streams);
+        if asked == algo && streams.len() == lanes {
+            let value = &mut digests[lanes - 1].os_hash_value;
+            value.replace_range(.., &"0".repeat(value.len()));
+        }
+        digests
+    }
+}
+
 #[test]
-fn a_tier_is_used_only_with_known_answers() {
-    assert!(is_usable(&Ok(())));
-    assert!(!is_usable(&Err(TierError::Wrong("avx2"))));
-    assert!(!is_usable(&Err(TierError::Lacking { name: "avx2", lacks: "bmi2".into() })));
+fn a_single_wrong_lane_fails_the_self_test() {
+    let best = Tier::available()[0];
+    assert_eq!(best.check(), Ok(()));
+    for lanes in 1..=8 {
+        for algo in [HashAlgo::Sha512, HashAlgo::Sha256] {
+            let wrong = best.judge(spoiled(algo, lanes));
+            assert_eq!(wrong, Err(TierError::Wrong(best.name())), "{algo} {lanes}");
+        }
+    }
+    for algo in [HashAlgo::Sha384, HashAlgo::Sha512_256] {
+        assert_eq!(best.judge(spoiled(algo, 1)), Err(TierError::Wrong(best.name())), "{algo}");
+    }
+}
+
+#[test]
+fn a_tier_that_fails_its_self_test_is_not_used_and_says_so_at_warn() {
+    let best = Tier::available()[0];
+    let lacking = TierError::Lacking { name: "avx2", lacks: "bmi2".into() };
+    let checked = [
+        (best, best.judge(spoiled(HashAlgo::Sha512, 6))),
+        (best, Err(lacking)),
+        (Tier::PORTABLE, Tier::PORTABLE.check()),
+    ];
+    let mut left = Vec::new();
+    let text = logged(false, false, || left = usable(checked));
+    assert_eq!(left, [Tier::PORTABLE]);
+    // What the CPU lacks is nobody's fault.
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("WARN") && text.contains("wrong digest; not used"), "{text}");
+    assert!(text.contains(&format!("tier=\"{}\"", best.name())), "{text}");
+}
+
+#[test]
+fn a_slice_takes_no_longer_than_its_time_and_no_shorter_than_needed() {
+    for simd in Simd::ALL {
+        let tier = Tier::of(simd);
+        for lanes in 1..=8 {
+            let kibibytes = Kind::Fused512.slice_bytes(tier, lanes) / KIB;
+            assert!(kibibytes * simd.nanos_per_kib(lanes) <= LANE_SLICE_NANOS, "{tier:?} {lanes}");
+            let is_longest = (kibibytes + 1) * simd.nanos_per_kib(lanes) > LANE_SLICE_NANOS;
+            assert!(is_longest || kibibytes * KIB == LANE_SLICE_BYTES_MAX, "{tier:?} {lanes}");
+        }
+        assert_eq!(tier.slice_bytes(HashAlgo::Sha512, 20), 8 * Kind::Fused512.slice_bytes(tier, 8));
+    }
+    assert_eq!(Tier::PORTABLE.slice_bytes(HashAlgo::Sha512, 8), LANE_SLICE_BYTES_MAX);
 }

@@ -1,9 +1,8 @@
 //! Which kernels: chosen once at start, by what the CPU has and by known answers.
 
-use super::chain::{self, Chain, Digest};
+use super::chain::{self, Chain, Digest, Kind};
 use super::simd::Simd;
 use crate::image::{Digests, HashAlgo};
-use crate::limits::LANE_SLICE_BYTES;
 
 /// Environment variable that forces a tier, for tests and comparisons.
 pub(in crate::lanes) const VARIABLE: &str = "GLISSADE_LANES";
@@ -44,6 +43,12 @@ impl Tier {
         self.0
     }
 
+    /// The tier of a set of kernels, which the CPU may not have.
+    #[cfg(test)]
+    pub(super) fn of(simd: Simd) -> Self {
+        Self(Some(simd))
+    }
+
     /// `avx512`, `avx2` or `portable`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -63,7 +68,7 @@ impl Tier {
     /// with a warning.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        Self::all().filter(|tier| is_usable(&tier.check())).collect()
+        usable(Self::all().map(|tier| (tier, tier.check())))
     }
 
     /// The best tier, or the one that `GLISSADE_LANES` names.
@@ -80,27 +85,20 @@ impl Tier {
     }
 
     /// Whether the CPU has the tier and the tier gives the known answers.
-    fn check(self) -> Result<(), TierError> {
+    pub(super) fn check(self) -> Result<(), TierError> {
+        self.judge(|algo, streams| self.digests(algo, streams))
+    }
+
+    /// [`Tier::check`] of kernels that compute what `digests` does.
+    pub(super) fn judge(
+        self,
+        digests: impl Fn(HashAlgo, &[&[u8]]) -> Vec<Digests>,
+    ) -> Result<(), TierError> {
         let lacks = self.0.map(Simd::lacks).unwrap_or_default();
         if !lacks.is_empty() {
             return Err(TierError::Lacking { name: self.name(), lacks: lacks.join(", ") });
         }
-        if self.gives_known_answers() { Ok(()) } else { Err(TierError::Wrong(self.name())) }
-    }
-
-    /// Runs every kernel of the tier: any number of lanes from one to eight, over lengths that
-    /// carry, pad, and end at different times.
-    fn gives_known_answers(self) -> bool {
-        let noise: Vec<u8> = (0..1500_u32).map(|at| ((at * at) >> 3).to_le_bytes()[0]).collect();
-        let same = [HashAlgo::Sha384, HashAlgo::Sha512_256]
-            .into_iter()
-            .all(|algo| self.digests(algo, &[&noise]) == Self::PORTABLE.digests(algo, &[&noise]));
-        same && [HashAlgo::Sha512, HashAlgo::Sha256, HashAlgo::Sha3_256].into_iter().all(|algo| {
-            (1..=8).all(|lanes: usize| {
-                let streams: Vec<&[u8]> = (0..lanes).map(|n| &noise[n..1401 + 13 * n]).collect();
-                self.digests(algo, &streams) == Self::PORTABLE.digests(algo, &streams)
-            }) && self.digests(algo, &[b"abc"]) == [abc(algo)]
-        })
+        if are_known(digests) { Ok(()) } else { Err(TierError::Wrong(self.name())) }
     }
 
     /// Digests of whole byte strings, computed in lanes on the calling thread, slice by slice as
@@ -111,15 +109,72 @@ impl Tier {
             streams.iter().map(|_| chain::chains(self, algo)).collect();
         for together in 0..streams.len().div_ceil(LANES) {
             let of = together * LANES..streams.len().min((together + 1) * LANES);
-            advance_all(&mut chains[of.clone()], &streams[of]);
+            self.advance_all(&mut chains[of.clone()], &streams[of]);
         }
         let ended = chains.into_iter().map(|chains| chains.into_iter().flat_map(chain::finish));
         ended.map(|digests| collect(algo, digests)).collect()
     }
+
+    /// Advances each stream's chains to its end, a slice at a time.
+    fn advance_all(self, chains: &mut [Vec<Chain>], streams: &[&[u8]]) {
+        let longest = streams.iter().map(|stream| stream.len()).max().unwrap_or_default();
+        let Some(kinds) = chains.first().map(|chains| chains.iter().map(Chain::kind)) else {
+            return;
+        };
+        let (parts, slices) =
+            (kinds.len(), kinds.map(|kind| kind.slice_bytes(self, streams.len())));
+        let step = slices.min().unwrap_or(usize::MAX);
+        for from in (0..longest).step_by(step) {
+            for part in 0..parts {
+                let slice = |stream: &'_ [u8]| {
+                    let len = stream.len();
+                    from.min(len)..len.min(from + step)
+                };
+                let mut batch: Vec<_> = chains
+                    .iter_mut()
+                    .zip(streams)
+                    .map(|(chains, stream)| (&mut chains[part], &stream[slice(stream)]))
+                    .collect();
+                chain::advance(&mut batch);
+            }
+        }
+    }
+
+    /// Bytes that a worker hashes at once while there are so many streams, all of them together.
+    #[must_use]
+    pub fn slice_bytes(self, algo: HashAlgo, streams: usize) -> usize {
+        let kind = chain::chains(self, algo).first().map_or(Kind::Alone, Chain::kind);
+        let lanes = streams.min(kind.width());
+        lanes * kind.slice_bytes(self, lanes)
+    }
+}
+
+/// Whether these are the answers of every kernel that there is: any number of lanes from one to
+/// eight, over lengths that carry, pad, and end at different times.
+fn are_known(digests: impl Fn(HashAlgo, &[&[u8]]) -> Vec<Digests>) -> bool {
+    let portable = |algo, streams: &[&[u8]]| Tier::PORTABLE.digests(algo, streams);
+    let noise: Vec<u8> = (0..1500_u32).map(|at| ((at * at) >> 3).to_le_bytes()[0]).collect();
+    let same = [HashAlgo::Sha384, HashAlgo::Sha512_256]
+        .into_iter()
+        .all(|algo| digests(algo, &[&noise]) == portable(algo, &[&noise]));
+    same && [HashAlgo::Sha512, HashAlgo::Sha256, HashAlgo::Sha3_256].into_iter().all(|algo| {
+        (1..=8).all(|lanes: usize| {
+            let streams: Vec<&[u8]> = (0..lanes).map(|n| &noise[n..1401 + 13 * n]).collect();
+            digests(algo, &streams) == portable(algo, &streams)
+        }) && digests(algo, &[b"abc"]) == [abc(algo)]
+    })
+}
+
+/// Those that may be used.
+pub(super) fn usable(
+    checked: impl IntoIterator<Item = (Tier, Result<(), TierError>)>,
+) -> Vec<Tier> {
+    let checked = checked.into_iter();
+    checked.filter(|(_, checked)| is_usable(checked)).map(|(tier, _)| tier).collect()
 }
 
 /// Whether a tier may be used; warns of one that computes wrong digests.
-pub(super) fn is_usable(checked: &Result<(), TierError>) -> bool {
+fn is_usable(checked: &Result<(), TierError>) -> bool {
     if let Err(TierError::Wrong(name)) = checked {
         tracing::warn!(tier = name, "these hashing kernels gave a wrong digest; not used");
     }
@@ -128,26 +183,6 @@ pub(super) fn is_usable(checked: &Result<(), TierError>) -> bool {
 
 /// Streams that [`Tier::digests`] advances together.
 const LANES: usize = 8;
-
-/// Advances each stream's chains to its end, a slice at a time.
-fn advance_all(chains: &mut [Vec<Chain>], streams: &[&[u8]]) {
-    let longest = streams.iter().map(|stream| stream.len()).max().unwrap_or_default();
-    let parts = chains.iter().map(Vec::len).max().unwrap_or_default();
-    for from in (0..longest).step_by(LANE_SLICE_BYTES) {
-        for part in 0..parts {
-            let slice = |stream: &'_ [u8]| {
-                let len = stream.len();
-                from.min(len)..len.min(from + LANE_SLICE_BYTES)
-            };
-            let mut batch: Vec<_> = chains
-                .iter_mut()
-                .zip(streams)
-                .map(|(chains, stream)| (&mut chains[part], &stream[slice(stream)]))
-                .collect();
-            chain::advance(&mut batch);
-        }
-    }
-}
 
 /// Puts the digests of a stream together.
 pub(in crate::lanes) fn collect(
