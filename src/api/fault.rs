@@ -282,6 +282,16 @@ impl From<MetaError> for Fault {
             MetaError::LastLocation(_) => {
                 Self::forbidden("Cannot remove last location in the image.")
             }
+            MetaError::LocationExists { url, .. } => {
+                Self::bad_request(format!("The location {url} already exists"))
+            }
+            MetaError::TooManyLocations { attempted, maximum } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "The limit has been exceeded on the number of allowed image locations. \
+                     Attempted: {attempted}, Maximum: {maximum}"
+                ),
+            ),
             MetaError::NoMember { image, member } => Self::new(
                 StatusCode::NOT_FOUND,
                 format!("{member} not found in the member list of the image {image}."),

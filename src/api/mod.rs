@@ -49,6 +49,7 @@ use http::{Method, Request, Response, StatusCode};
 
 use crate::auth::{Enforcer, Identity, Keystone, PropertyRules};
 use crate::buffer::Arena;
+use crate::client::WebGuard;
 use crate::config::Settings;
 use crate::meta::Repo;
 use crate::observe::{Metrics, metrics};
@@ -77,6 +78,8 @@ pub struct App {
     pub uploads: Uploads,
     /// Who knows callers by their tokens, where that is Keystone.
     pub keystone: Option<Keystone>,
+    /// Judge of the web addresses that clients name.
+    pub web_guard: WebGuard,
     /// Slots of downloads.
     pub reads: Arena,
     /// Numbers for the operator.

@@ -20,6 +20,7 @@ use super::patch::{self, Change, Op};
 use super::view;
 use crate::auth::{Action, Identity, ImageTarget, Operation};
 use crate::image::{Image, Location, Status, Visibility};
+use crate::store::SizeHint;
 
 /// Changes a record. A request without changes answers the record as it is.
 ///
@@ -46,14 +47,15 @@ async fn applied(
     before: &Image,
     changes: &[Change],
 ) -> Result<Image, Fault> {
-    let mut draft = Draft { app, caller, image: before.clone(), removed: Vec::new() };
+    let image = before.clone();
+    let mut draft = Draft { app, caller, image, is_located: false, removed: Vec::new() };
     for change in changes {
         draft.may(change)?;
-        draft.apply(change)?;
+        draft.apply(change).await?;
     }
     may::own(caller, before)?;
     check::changed(before, &draft.image, &app.settings.api)?;
-    let updated = app.repo.update(before, &draft.image).await?;
+    let updated = draft.write(before).await?;
     if draft.removed.is_empty() {
         return Ok(updated);
     }
@@ -68,6 +70,8 @@ struct Draft<'a> {
     app: &'a App,
     caller: &'a Identity,
     image: Image,
+    /// Whether locations were added or changed.
+    is_located: bool,
     /// Locations whose data goes once the rest is written.
     removed: Vec<Location>,
 }
@@ -107,9 +111,9 @@ impl Draft<'_> {
         may::property(self.app, self.caller, operation, key)
     }
 
-    fn apply(&mut self, change: &Change) -> Result<(), Fault> {
+    async fn apply(&mut self, change: &Change) -> Result<(), Fault> {
         if change.key == "locations" {
-            return self.apply_to_locations(change);
+            return self.apply_to_locations(change).await;
         }
         let is_attribute = is_attribute(&change.key);
         match change.op {
@@ -166,17 +170,35 @@ impl Draft<'_> {
         }
     }
 
-    fn apply_to_locations(&mut self, change: &Change) -> Result<(), Fault> {
+    async fn apply_to_locations(&mut self, change: &Change) -> Result<(), Fault> {
         let position = change.position.as_deref().unwrap_or_default();
         match change.op {
-            Op::Replace => locations::replace(self.app, &self.image, &change.value),
-            Op::Add => locations::add(self.app, &self.image, position, &change.value),
+            Op::Replace => locations::replace(self.app, &mut self.image, &change.value).await?,
+            Op::Add => locations::add(self.app, &mut self.image, position, &change.value).await?,
             Op::Remove => {
                 let location = locations::take(self.app, &mut self.image, position)?;
                 self.removed.push(location);
-                Ok(())
+                return Ok(());
             }
         }
+        self.is_located = true;
+        Ok(())
+    }
+
+    /// Writes what differs, with room in the quota for all the data that it has now (`QU-03`).
+    async fn write(&self, before: &Image) -> Result<Image, Fault> {
+        let Self { app, image, .. } = self;
+        if !self.is_located {
+            return Ok(app.repo.update(before, image).await?);
+        }
+        let bytes = image.size.unwrap_or(0).saturating_mul(image.locations.len() as u64);
+        let room = app.uploads.reserve(image, SizeHint::Known(bytes)).await?;
+        let max = app.settings.api.image_location_quota;
+        let located = app.repo.locate(before, image, max).await?;
+        if let Some(room) = room {
+            room.settle(bytes);
+        }
+        Ok(located)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::api::admin::{self, StatusFigures};
 use crate::api::server::{self, Listener};
 use crate::auth::{Enforcer, Keystone, PolicyError, PropertyRules, PropertyRulesError};
 use crate::buffer::Arena;
-use crate::client::ClientError;
+use crate::client::{ClientError, WebGuard};
 use crate::config::{self, ConfigError, Identity, Listen, Settings, Sources};
 use crate::lanes::Lanes;
 use crate::limits::{READ_ARENA_BYTES, SLOTS_WARM};
@@ -164,9 +164,19 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
         Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),
         _ => None,
     };
-    let app =
-        App { settings, repo, enforcer, property_rules, stores, uploads, keystone, reads, metrics };
-    let app = Arc::new(app);
+    let web_guard = WebGuard::new(settings.api.web_filter.clone());
+    let app = Arc::new(App {
+        settings,
+        repo,
+        enforcer,
+        property_rules,
+        stores,
+        uploads,
+        keystone,
+        web_guard,
+        reads,
+        metrics,
+    });
     let _admin = start_admin(&app)?;
     let mut signals = Signals::new()?;
     match &listener {

@@ -12,6 +12,7 @@ mod connect;
 mod error;
 mod shown;
 mod trust;
+mod web_guard;
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -40,6 +41,7 @@ pub use body::{Body, Response};
 pub use connect::{Guard, Proxies, look_up};
 pub use error::ClientError;
 pub use shown::{shown, without_credentials};
+pub use web_guard::WebGuard;
 
 /// Whose certificates are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -79,6 +79,14 @@ options! {
     HASHING_ALGORITHM = "DEFAULT" "hashing_algorithm" or "sha512";
     DELAYED_DELETE = "DEFAULT" "delayed_delete" or "false";
     MAX_REQUEST_ID_LENGTH = "DEFAULT" "max_request_id_length" or "64";
+    DO_SECURE_HASH = "DEFAULT" "do_secure_hash" or "true";
+    HTTP_RETRIES = "DEFAULT" "http_retries" or "3";
+    ALLOWED_SCHEMES = "import_filtering_opts" "allowed_schemes" or "http,https";
+    DISALLOWED_SCHEMES = "import_filtering_opts" "disallowed_schemes" or "";
+    ALLOWED_HOSTS = "import_filtering_opts" "allowed_hosts" or "";
+    DISALLOWED_HOSTS = "import_filtering_opts" "disallowed_hosts" or "";
+    ALLOWED_PORTS = "import_filtering_opts" "allowed_ports" or "80,443";
+    DISALLOWED_PORTS = "import_filtering_opts" "disallowed_ports" or "";
     METADATA_ENCRYPTION_KEY = "DEFAULT" "metadata_encryption_key" or "";
     CONTAINER_FORMATS = "image_format" "container_formats"
         or "ami,ari,aki,bare,ovf,ova,docker,compressed" formerly "DEFAULT" "container_formats";

@@ -16,7 +16,7 @@ use super::sections::Sections;
 use super::value::{self, Parsed};
 use super::{
     Api, Database, Durability, Glissade, Identity, IoUring, Listen, Log, Settings, Sources, Stores,
-    access, front, policy, stores,
+    access, front, policy, stores, web,
 };
 use crate::image::HashAlgo;
 use crate::limits;
@@ -81,7 +81,7 @@ fn settings(
     keep_inside(sources, options, &listen, &identity)?;
     warnings.extend(access::warnings(options, &identity));
     let dirs = sources.directories(std::env::var_os("OS_GLANCE_CONFIG_DIR"));
-    let api = api(options, &dirs)?;
+    let api = api(options, &dirs, &mut warnings)?;
     let self_url = api.worker_self_reference_url.as_deref();
     let mut glissade = glissade(sources, options, &listen, self_url)?;
     glissade.trusted_proxies = trusted;
@@ -152,7 +152,11 @@ fn listen_mode(text: &str) -> Parsed<u32> {
         .ok_or_else(|| "give a mode in octal digits such as 660".to_owned())
 }
 
-fn api(options: &Options, dirs: &[PathBuf]) -> Result<Api, ConfigError> {
+fn api(
+    options: &Options,
+    dirs: &[PathBuf],
+    warnings: &mut Vec<String>,
+) -> Result<Api, ConfigError> {
     refuse_strange_plugins(options)?;
     refuse_lonely_cache(options)?;
     let (property_protection_file, property_protection_format) =
@@ -179,6 +183,9 @@ fn api(options: &Options, dirs: &[PathBuf]) -> Result<Api, ConfigError> {
         has_image_cache: options.need(&known::IMAGE_CACHE_DIR, value::some_text)?.is_some(),
         enabled_import_methods: options.need(&known::IMPORT_METHODS, import_methods)?,
         hashing_algorithm: options.need(&known::HASHING_ALGORITHM, hashing_algorithm)?,
+        does_secure_hash: flag(&known::DO_SECURE_HASH)?,
+        http_retries: options.need(&known::HTTP_RETRIES, value::number(0..=1000, "a number"))?,
+        web_filter: web::filter(options, warnings)?,
         delayed_delete: flag(&known::DELAYED_DELETE)?,
         container_formats: options.need(&known::CONTAINER_FORMATS, value::list)?,
         disk_formats: options.need(&known::DISK_FORMATS, value::list)?,

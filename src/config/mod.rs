@@ -22,6 +22,7 @@ mod sections;
 mod sources;
 mod stores;
 mod value;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ pub use load::load;
 pub use network::{Listen, Network};
 pub use secret::Secret;
 pub use sources::Sources;
+pub use web::{AllowDeny, WebFilter};
 
 /// Everything the server needs to know, checked.
 #[derive(Clone, Debug)]
@@ -238,6 +240,12 @@ pub struct Api {
     pub enabled_import_methods: Vec<String>,
     /// `hashing_algorithm`.
     pub hashing_algorithm: HashAlgo,
+    /// `do_secure_hash`: data at a location that a client adds is read and hashed.
+    pub does_secure_hash: bool,
+    /// `http_retries`: how often that is tried.
+    pub http_retries: u32,
+    /// `[import_filtering_opts]`.
+    pub web_filter: WebFilter,
     /// `delayed_delete`.
     pub delayed_delete: bool,
     /// `[image_format] container_formats`.

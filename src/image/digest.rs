@@ -81,6 +81,19 @@ impl HashAlgo {
         }
     }
 
+    /// Bytes of a digest.
+    #[must_use]
+    pub fn digest_bytes(self) -> usize {
+        match self {
+            Self::Md5 => 16,
+            Self::Sha1 => 20,
+            Self::Sha224 | Self::Sha3_224 => 28,
+            Self::Sha256 | Self::Sha512_256 | Self::Sha3_256 | Self::Blake2s => 32,
+            Self::Sha384 | Self::Sha3_384 => 48,
+            Self::Sha512 | Self::Sha3_512 | Self::Blake2b => 64,
+        }
+    }
+
     /// Finds an algorithm by its name.
     ///
     /// # Errors

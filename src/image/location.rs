@@ -78,6 +78,12 @@ impl Location {
         self.metadata.values().all(is_plain)
     }
 
+    /// Whether it is the same place with the same metadata: the same location, to Glance.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.url == other.url && self.metadata == other.metadata
+    }
+
     /// The store id that the metadata names.
     #[must_use]
     pub fn store_id(&self) -> Option<&str> {

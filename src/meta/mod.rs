@@ -73,6 +73,22 @@ pub enum MetaError {
     /// The location is the image's only one, without which it would have no data.
     #[error("image {0} has no other location")]
     LastLocation(ImageId),
+    /// The image has the location already.
+    #[error("image {id} has the location already")]
+    LocationExists {
+        /// The image.
+        id: ImageId,
+        /// The location, which may hold credentials.
+        url: String,
+    },
+    /// The image would have more locations than it may have.
+    #[error("{attempted} locations of an image are too many, {maximum} are allowed")]
+    TooManyLocations {
+        /// Locations that it would have.
+        attempted: u64,
+        /// Locations that it may have.
+        maximum: u64,
+    },
     /// The project is not a member of the image.
     #[error("{member} is no member of image {image}")]
     NoMember {
@@ -172,6 +188,9 @@ fn instead(actual: Status, wanted: Status) -> String {
     }
 }
 
+/// How many locations an image may have; `None` is no limit.
+pub type LocationsMax = Option<u64>;
+
 /// What a finished upload writes, in one transaction with `saving -> active`.
 #[derive(Clone, Debug)]
 pub struct Commit {
@@ -208,6 +227,18 @@ pub trait Repo: Members + Tasks + ImportLocks + Usage + Send + Sync + fmt::Debug
     /// any case. A change of formats is a compare-and-set on the status of `before`, because an
     /// upload may have relied on them: [`MetaError::Conflict`] when it has moved on.
     async fn update(&self, before: &Image, after: &Image) -> Result<Image, MetaError>;
+
+    /// As [`Repo::update`], and records where data lies that came there by another way (`UP-06`):
+    /// locations of `after` without a row are added, those with one get their metadata, the image
+    /// its size, digests and status. All of it is a compare-and-set on the status of `before`:
+    /// [`MetaError::Conflict`]. [`MetaError::LocationExists`] when somebody was quicker with the
+    /// same one, [`MetaError::TooManyLocations`].
+    async fn locate(
+        &self,
+        before: &Image,
+        after: &Image,
+        max: LocationsMax,
+    ) -> Result<Image, MetaError>;
 
     /// Moves the status as a compare-and-set. [`MetaError::Conflict`] when it is not `from`, or
     /// when the state machine knows no such step.

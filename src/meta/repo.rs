@@ -9,6 +9,7 @@
 //! (`DW-05`), for a bounded time; callers hear of it only when that is over.
 
 mod change;
+mod locations;
 mod locks;
 mod members;
 mod page;
@@ -26,7 +27,9 @@ use time::OffsetDateTime;
 use super::record::{self, Fields};
 use super::sql::{Db, connect_once, sql};
 use super::urls::Urls;
-use super::{CLAIM_PROPERTY, Commit, ListQuery, MetaError, Purge, Repo, purge, schema};
+use super::{
+    CLAIM_PROPERTY, Commit, ListQuery, LocationsMax, MetaError, Purge, Repo, purge, schema,
+};
 use crate::config::{Connection, Database, Durability};
 use crate::image::{Image, ImageId, Location, Status};
 use crate::observe::Metrics;
@@ -168,6 +171,22 @@ impl Repo for SqlRepo {
         self.db
             .change(|mut tx| async move {
                 set_changed(&mut tx, before, after, OffsetDateTime::now_utc()).await?;
+                let image = live_image(&mut tx, &before.id, &self.urls).await?;
+                tx.commit().await?;
+                Ok(image)
+            })
+            .await
+    }
+
+    async fn locate(
+        &self,
+        before: &Image,
+        after: &Image,
+        max: LocationsMax,
+    ) -> Result<Image, MetaError> {
+        self.db
+            .change(|mut tx| async move {
+                locations::locate(&mut tx, before, after, &self.urls, max).await?;
                 let image = live_image(&mut tx, &before.id, &self.urls).await?;
                 tx.commit().await?;
                 Ok(image)

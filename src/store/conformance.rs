@@ -143,6 +143,8 @@ impl Bench<'_> {
             assert_eq!(self.store.size(&location).await.unwrap(), len as u64);
             assert!(location.has_plain_metadata(), "{location:?}");
             assert!(location.store_id().is_none_or(|named| named == self.store.id()));
+            assert!(self.store.is_home_of(&location.url).await);
+            assert!(!self.store.is_home_of("other://x/y").await);
             self.store.may_delete(&location).await.unwrap();
             self.store.delete(&location).await.unwrap();
             let missing = self.store.size(&location).await.unwrap_err();

@@ -143,6 +143,10 @@ impl Store for Faulty {
         })
     }
 
+    async fn is_home_of(&self, url: &str) -> bool {
+        self.inner.is_home_of(url).await
+    }
+
     async fn size(&self, location: &Location) -> Result<u64, StoreError> {
         self.plan.pass(Call::Size).await?;
         self.inner.size(location).await

@@ -119,6 +119,10 @@ impl Store for HttpStore {
         Ok(Source::Stream(Box::new(WebReader::new(page, answer))))
     }
 
+    async fn is_home_of(&self, url: &str) -> bool {
+        ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme))
+    }
+
     /// A missing Content-Length is size 0, as in Glance.
     async fn size(&self, location: &Location) -> Result<u64, StoreError> {
         let answer = self.page(location)?.ask(Method::HEAD, None).await?;

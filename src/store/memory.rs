@@ -114,6 +114,10 @@ impl Store for MemoryStore {
         Ok(Source::Stream(Box::new(MemoryReader { data, left })))
     }
 
+    async fn is_home_of(&self, url: &str) -> bool {
+        url.starts_with(&self.prefix())
+    }
+
     async fn delete(&self, location: &Location) -> Result<(), StoreError> {
         let name = self.name_of(location)?;
         let gone = self.objects().remove(&name);

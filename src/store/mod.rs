@@ -116,6 +116,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Opens the data at a location for reading; [`Source::File`] where the kernel can send it.
     async fn open(&self, location: &Location) -> Result<Source, StoreError>;
 
+    /// Whether a URL begins as those of this store do, so that a location which names no store is
+    /// known to be here (`UP-07`).
+    async fn is_home_of(&self, url: &str) -> bool;
+
     /// Size in bytes of the data at a location.
     async fn size(&self, location: &Location) -> Result<u64, StoreError> {
         Ok(self.open(location).await?.size())

@@ -147,6 +147,17 @@ impl Registry {
         self.in_turn(location, |store, location| store.size(location)).await
     }
 
+    /// The store that a URL without a store id is known to be of, by how it begins (`UP-07`).
+    pub async fn home_of(&self, url: &str) -> Option<&Arc<dyn Store>> {
+        let is_candidate = |store: &&Arc<dyn Store>| Some(store.scheme()) == scheme_of(url);
+        for store in self.entries.iter().map(|entry| &entry.store).filter(is_candidate) {
+            if store.is_home_of(url).await {
+                return Some(store);
+            }
+        }
+        None
+    }
+
     /// Whether the data at a location may be removed, see [`Store::may_delete`].
     ///
     /// # Errors

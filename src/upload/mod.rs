@@ -365,6 +365,14 @@ fn check_state(image: &Image) -> Result<(), UploadError> {
     if !image.status.may_become(Status::Saving) {
         return Err(UploadError::WrongState { actual: image.status, wanted: Status::Saving });
     }
+    need_formats(image)
+}
+
+/// Refuses data for an image of which nobody has said in what form it will be (`SM-08`).
+///
+/// # Errors
+/// [`UploadError::FormatsMissing`].
+pub fn need_formats(image: &Image) -> Result<(), UploadError> {
     let missing: Vec<&'static str> =
         [("disk_format", &image.disk_format), ("container_format", &image.container_format)]
             .into_iter()

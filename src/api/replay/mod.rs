@@ -9,6 +9,7 @@
 
 mod callers;
 mod lists;
+mod locations;
 mod members;
 mod patches;
 mod recording;

@@ -202,33 +202,6 @@ async fn up_01_metadata_changes_during_an_upload() {
 }
 
 #[tokio::test]
-async fn up_06_up_07_locations_that_are_refused() {
-    let world = World::new().await;
-    world.seed(&json_of("297")).await;
-    world.seed_queued("10d60bc1-b050-4b2d-8268-d1ce61e4f141", |_| {}).await;
-    for number in ["298", "299", "300", "301"] {
-        replay(&world, number).await;
-    }
-    let same = r#"[{"op": "replace", "path": "/locations", "value":
-        [{"url": "http://127.0.0.1:9393/random.raw", "metadata": {}}]}]"#;
-    let id = "ad1eabf7-6e96-4576-b1a2-b6928c828daa";
-    assert_eq!(patch(&world, id, same).await.status, 200, "what is there already");
-    let web = r#"[{"op": "add", "path": "/locations/-", "value":
-        {"url": "http://other.example/x", "metadata": {}}}]"#;
-    let refused = patch(&world, id, web).await;
-    assert_eq!(refused.status, 400);
-    assert!(sentence(&refused).contains("does not read web locations"), "{refused:?}");
-    let hide = |api: &mut crate::config::Api| api.show_multiple_locations = false;
-    let hidden = World::with(hide, true).await;
-    hidden.seed(&json_of("297")).await;
-    for body in [web, same, r#"[{"op": "remove", "path": "/locations/0"}]"#] {
-        let answer = patch(&hidden, id, body).await;
-        assert_eq!(answer.status, 403, "{body}");
-        assert!(sentence(&answer).ends_with("locations if locations are invisible."));
-    }
-}
-
-#[tokio::test]
 async fn up_06_removing_a_location_removes_its_data() {
     let world = World::new().await;
     let id = world.seed(&json_of("232")).await;

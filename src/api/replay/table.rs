@@ -84,6 +84,7 @@ communitize_image     Private     PATCH  ID                     community    200
 publicize_image       Private     POST   /v2/images             as_public    201 403 403 403 403 403
 communitize_image     Private     POST   /v2/images             as_community 201 201 403 201 403 403
 set_image_location    Private     PATCH  ID                     locate       400 400 403 404 403 404
+set_image_location    Private     PATCH  ID                     locate_web   200 200 403 404 403 404
 delete_image_location Private     PATCH  ID                     drop         409 403 403 404 403 404
 delete_image          Private     DELETE ID                     -            204 204 403 404 403 404
 delete_image          Public      DELETE ID                     -            204 204 403 403 403 404
@@ -132,6 +133,9 @@ fn body(word: &'static str) -> &'static str {
         "community" => r#"[{"op": "add", "path": "/visibility", "value": "community"}]"#,
         "locate" => {
             r#"[{"op": "add", "path": "/locations/-", "value": {"url": "file:///x", "metadata": {}}}]"#
+        }
+        "locate_web" => {
+            r#"[{"op": "add", "path": "/locations/-", "value": {"url": "http://127.0.0.1/x", "metadata": {}}}]"#
         }
         "drop" => r#"[{"op": "remove", "path": "/locations/0"}]"#,
         text => text,
@@ -220,6 +224,7 @@ async fn status(world: &World, row: &Row, who: Who) -> u16 {
 #[tokio::test]
 async fn po_01_to_po_20_everybody_asks_for_everything() {
     let world = World::new().await;
+    world.web.sizes.lock().unwrap().insert("http://127.0.0.1/x".into(), 1);
     let mut wrong = Vec::new();
     for row in rows() {
         for (who, expected) in EVERYBODY.into_iter().zip(row.statuses) {

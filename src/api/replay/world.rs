@@ -15,9 +15,10 @@ use time::format_description::well_known::Rfc3339;
 use crate::api::App;
 use crate::auth::{Enforcer, PropertyRules};
 use crate::buffer::Arena;
+use crate::client::WebGuard;
 use crate::config::{
-    Api, Cors, Database, Durability, FileStore, Glissade, Healthcheck, Identity, IoUring, Log,
-    Policy, PropertyRuleFormat, Settings, Stores,
+    AllowDeny, Api, Cors, Database, Durability, FileStore, Glissade, Healthcheck, Identity,
+    IoUring, Log, Policy, PropertyRuleFormat, Settings, Stores, WebFilter,
 };
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
 use crate::lanes::Lanes;
@@ -34,6 +35,7 @@ pub(super) struct World {
     pub(super) repo: Arc<SqlRepo>,
     pub(super) fast: Arc<Shelf>,
     pub(super) slow: Arc<Shelf>,
+    pub(super) web: Arc<Shelf>,
     _dir: TempDir,
 }
 
@@ -56,11 +58,11 @@ impl World {
             SqlRepo::open(&settings.database, Durability::None, &Metrics::new()).await.unwrap();
         let repo = Arc::new(repo);
         let (fast, slow) = (Arc::new(Shelf::file("fast")), Arc::new(Shelf::file("slow")));
-        let web = Shelf { scheme: "http", ..Shelf::file("web") };
+        let web = Arc::new(Shelf { scheme: "http", ..Shelf::file("web") });
         let entries = vec![
             entry(fast.clone(), "Fast local file store"),
             entry(slow.clone(), "Slow local file store"),
-            entry(Arc::new(web), "Read-only HTTP store"),
+            entry(web.clone(), "Read-only HTTP store"),
         ];
         let stores = Arc::new(Registry::from_entries(entries, "fast", is_multi));
         let (janitor, handle) = Janitor::new(repo.clone(), stores.clone());
@@ -75,6 +77,7 @@ impl World {
             metrics.clone(),
             handle,
         );
+        let web_guard = WebGuard::new(settings.api.web_filter.clone());
         let settings = Arc::new(settings);
         let reads = Arena::new(MIB, 0).unwrap();
         let enforcer = Arc::new(Enforcer::load(settings.policy.clone()).unwrap());
@@ -91,11 +94,12 @@ impl World {
             stores,
             uploads,
             keystone: None,
+            web_guard,
             reads,
             metrics,
         };
         let app = Arc::new(app);
-        Self { app, repo, fast, slow, _dir: dir }
+        Self { app, repo, fast, slow, web, _dir: dir }
     }
 
     /// Puts the image of an answer's JSON among the records.
@@ -187,6 +191,9 @@ fn settings(sqlite_path: &Path) -> Settings {
             has_image_cache: true,
             enabled_import_methods: words("glance-direct web-download copy-image"),
             hashing_algorithm: HashAlgo::Sha512,
+            does_secure_hash: true,
+            http_retries: 3,
+            web_filter: web_filter(),
             delayed_delete: false,
             container_formats: words("ami ari aki bare ovf ova docker compressed"),
             disk_formats: words("ami ari aki vhd vhdx vmdk raw qcow2 vdi iso ploop"),
@@ -215,6 +222,15 @@ fn settings(sqlite_path: &Path) -> Settings {
         },
         log: Log { debug: false, file: None, json: false },
         warnings: vec![],
+    }
+}
+
+/// The recordings' web server is on loopback.
+fn web_filter() -> WebFilter {
+    WebFilter {
+        hosts: AllowDeny::Allowed(vec!["127.0.0.1".into()]),
+        ports: AllowDeny::Allowed(vec![80, 443, 9393]),
+        ..WebFilter::default()
     }
 }
 
@@ -267,11 +283,19 @@ pub(super) struct Shelf {
     scheme: &'static str,
     pub(super) removed: Mutex<Vec<String>>,
     pub(super) failure: Mutex<Option<StoreErrorKind>>,
+    /// What lies there without having been put there, by URL.
+    pub(super) sizes: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Shelf {
     fn file(id: &'static str) -> Self {
-        Self { id, scheme: "file", removed: Mutex::default(), failure: Mutex::default() }
+        Self {
+            id,
+            scheme: "file",
+            removed: Mutex::default(),
+            failure: Mutex::default(),
+            sizes: Mutex::default(),
+        }
     }
 }
 
@@ -310,6 +334,14 @@ impl Store for Shelf {
 
     async fn open(&self, _: &Location) -> Result<Source, StoreError> {
         Err(no_data())
+    }
+
+    async fn is_home_of(&self, url: &str) -> bool {
+        url.starts_with(self.scheme) && (self.scheme == "http" || url.contains(self.id))
+    }
+
+    async fn size(&self, location: &Location) -> Result<u64, StoreError> {
+        self.sizes.lock().unwrap().get(&location.url).copied().ok_or_else(no_data)
     }
 
     async fn may_delete(&self, _: &Location) -> Result<(), StoreError> {

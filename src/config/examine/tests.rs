@@ -80,12 +80,6 @@ const LATER: &[&str] = &[
     "[image_format] gpt_safety_checks_nonfatal",
     "[image_format] require_image_format_match",
     "[image_format] vmdk_allowed_types",
-    "[import_filtering_opts] allowed_hosts",
-    "[import_filtering_opts] allowed_ports",
-    "[import_filtering_opts] allowed_schemes",
-    "[import_filtering_opts] disallowed_hosts",
-    "[import_filtering_opts] disallowed_ports",
-    "[import_filtering_opts] disallowed_schemes",
     "[inject_metadata_properties] ignore_user_roles",
     "[taskflow_executor] conversion_format",
 ];

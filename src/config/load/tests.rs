@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::config::{Connection, DataDir, FileStore, Probe, RbdStore, StoreKind, TlsMode};
+use crate::config::{
+    Connection, DataDir, FileStore, Probe, RbdStore, StoreKind, TlsMode, WebFilter,
+};
 
 mod remote;
 mod starts;
@@ -228,6 +230,24 @@ fn dw_10_an_encryption_key_is_an_aes_key_and_never_shown() {
     let text = "[DEFAULT]\nmetadata_encryption_key = short-secret";
     refused_with(text, &["metadata_encryption_key = ***", "12 bytes", "16, 24 or 32"]);
     assert!(!refused(text).contains("short-secret"));
+}
+
+#[test]
+fn cf_18_of_two_lists_about_the_web_the_allowing_one_counts() {
+    let settings = accepted(MULTI);
+    assert_eq!(settings.api.web_filter, WebFilter::default());
+    assert!(settings.api.does_secure_hash && settings.api.http_retries == 3);
+    let lists = "[import_filtering_opts]\nallowed_hosts = [Images.Example, [2001:db8::1]]\n\
+                 disallowed_hosts = other.example\nallowed_ports =\ndisallowed_ports = 22\n";
+    let settings = accepted(&format!("{MULTI}{lists}"));
+    let WebFilter { schemes, hosts, ports } = &settings.api.web_filter;
+    assert!(schemes.passes(&"https".into()) && !schemes.passes(&"ftp".into()));
+    assert!(hosts.names(&"images.example".into()) && hosts.names(&"2001:db8::1".into()));
+    assert!(!hosts.passes(&"third.example".into()));
+    assert!(ports.passes(&8080) && !ports.passes(&22) && !ports.names(&8080));
+    assert!(has_warning(&settings, "disallowed_hosts: ignored: allowed_hosts says what passes"));
+    let bad = format!("{MULTI}[import_filtering_opts]\nallowed_ports = 80, http\n");
+    refused_with(&bad, &["allowed_ports", "a list of ports such as 80,443"]);
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(super) async fn run_all(open: &impl AsyncFn(&'static str) -> Arc<dyn Repo>) 
     a_status_moves_as_a_compare_and_set(open("transition").await).await;
     a_withdrawn_location_is_known_until_it_is_forgotten(open("withdrawn").await).await;
     the_last_location_stays(open("last location").await).await;
+    a_first_location_makes_a_queued_image_active(open("located").await).await;
+    locations_are_added_once_and_no_more_than_allowed(open("more locations").await).await;
 }
 
 async fn an_update_writes_what_changed(repo: Arc<dyn Repo>) {
@@ -175,4 +177,65 @@ async fn the_last_location_stays(repo: Arc<dyn Repo>) {
     let refused = repo.withdraw_location(&deactivated.id, row).await;
     assert!(matches!(refused, Err(MetaError::Conflict { .. })), "{refused:?}");
     assert!(is_not_found(&repo.withdraw_location(&ImageId::random(), row).await));
+}
+
+/// What becomes of a queued image when a client says where its data lies.
+fn located(before: &Image) -> Image {
+    let mut after = before.clone();
+    after.locations.push(Location::new("rbd://f/p/i/snap".into(), Some("ceph")));
+    after.status = Status::Active;
+    after.size = Some(3 << 40);
+    after.checksum = Some("c".repeat(32));
+    after.os_hash_algo = Some("sha512".into());
+    after.os_hash_value = Some("d".repeat(128));
+    after.name = Some("named at the same time".into());
+    after
+}
+
+/// A change of its own that came between is kept; one of the status is a conflict.
+async fn a_first_location_makes_a_queued_image_active(repo: Arc<dyn Repo>) {
+    let before = queued();
+    repo.create(&before).await.unwrap();
+    let mut tagged = before.clone();
+    tagged.tags.insert("between".into());
+    repo.update(&before, &tagged).await.unwrap();
+    let image = repo.locate(&before, &located(&before), None).await.unwrap();
+    let expected = Image {
+        locations: image.locations.clone(),
+        updated_at: image.updated_at,
+        tags: tagged.tags,
+        ..located(&before)
+    };
+    assert_eq!(image, expected);
+    assert!(image.locations[0].id.is_some() && image.updated_at > before.updated_at);
+    assert_eq!((image.locations.len(), image.locations[0].store_id()), (1, Some("ceph")));
+    assert_eq!(repo.get(&before.id).await.unwrap(), image);
+    let late = repo.locate(&before, &located(&before), None).await.unwrap_err();
+    assert!(matches!(late, MetaError::Conflict { actual: Status::Active, .. }), "{late}");
+    assert!(is_not_found(&repo.locate(&queued(), &queued(), None).await));
+
+    let mut marked = image.clone();
+    marked.locations[0].metadata.insert("mark".into(), "x".into());
+    let marked_now = repo.locate(&image, &marked, None).await.unwrap();
+    assert_eq!(marked_now.locations, marked.locations, "the same row");
+}
+
+async fn locations_are_added_once_and_no_more_than_allowed(repo: Arc<dyn Repo>) {
+    let image = twice(&*repo).await;
+    let with = |url: &str| {
+        let mut after = image.clone();
+        after.locations.push(Location::new(url.into(), None));
+        after
+    };
+    let refused = repo.locate(&image, &with("rbd://a"), Some(2)).await.unwrap_err();
+    assert!(
+        matches!(refused, MetaError::TooManyLocations { attempted: 3, maximum: 2 }),
+        "{refused}"
+    );
+    assert_eq!(repo.locate(&image, &with("rbd://a"), Some(3)).await.unwrap().locations.len(), 3);
+    let refused = repo.locate(&image, &with("rbd://a"), None).await.unwrap_err();
+    assert!(matches!(refused, MetaError::LocationExists { .. }), "{refused}");
+    let added = repo.locate(&image, &with("rbd://b"), Some(4)).await.unwrap();
+    assert_eq!(added.locations.len(), 4, "what somebody else has added meanwhile stays");
+    assert_eq!(repo.get(&image.id).await.unwrap().locations, added.locations);
 }

@@ -134,7 +134,7 @@ async fn set_attributes(
 }
 
 /// Sets those columns whose values differ.
-fn set<const N: usize>(
+pub(super) fn set<const N: usize>(
     update: &mut Statement,
     columns: [&str; N],
     values: impl Fn(&Image) -> [Value; N],

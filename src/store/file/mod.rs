@@ -287,6 +287,11 @@ impl Store for FileStore {
         off_runtime(move || open(&path).map(|(file, size)| Source::File(file, size))).await
     }
 
+    async fn is_home_of(&self, url: &str) -> bool {
+        let Some(path) = url.strip_prefix("file://").map(Path::new) else { return false };
+        self.0.dirs.iter().any(|dir| path.starts_with(&dir.path))
+    }
+
     async fn size(&self, location: &Location) -> Result<u64, StoreError> {
         let path = path_of(location)?;
         off_runtime(move || {

@@ -318,6 +318,18 @@ impl Store for RbdStore {
         self.off_runtime(move |inner| Ok(inner.read(&place)?)).await
     }
 
+    async fn is_home_of(&self, url: &str) -> bool {
+        let url = url.to_owned();
+        let is_home = move |inner: &Inner| {
+            let cluster = inner.connection.cluster()?;
+            Ok(url.starts_with(&url::prefix(cluster.fsid(), &inner.options.pool)))
+        };
+        self.off_runtime(is_home).await.unwrap_or_else(|error| {
+            tracing::warn!(store = self.id(), %error, "nobody knows which locations are its own");
+            false
+        })
+    }
+
     async fn may_delete(&self, location: &Location) -> Result<(), StoreError> {
         let place = Place::of(location)?;
         self.off_runtime(move |inner| {

@@ -30,6 +30,12 @@ pub(super) fn url(fsid: &str, pool: &str, image: &str, snapshot: &str) -> String
     format!("{SCHEME}{}", quoted.join("/"))
 }
 
+/// How the URLs of a pool's snapshots begin.
+pub(super) fn prefix(fsid: &str, pool: &str) -> String {
+    let [fsid, pool] = [fsid, pool].map(|part| utf8_percent_encode(part, QUOTED));
+    format!("{SCHEME}{fsid}/{pool}/")
+}
+
 impl Place {
     /// Reads `rbd://fsid/pool/image/snapshot` or, from old clouds, `rbd://image`.
     pub(super) fn of(location: &Location) -> Result<Self, StoreError> {
@@ -70,6 +76,7 @@ mod tests {
     #[test]
     fn rb_01_every_part_is_quoted() {
         assert_eq!(url("f-1", "images", "a_b.c~d", "snap"), "rbd://f-1/images/a_b.c~d/snap");
+        assert!(url("f-1", "p/ q", "i", "snap").starts_with(&prefix("f-1", "p/ q")));
         let odd = url("f", "p/ q@", "\u{e9}", "snap");
         assert_eq!(odd, "rbd://f/p%2F%20q%40/%C3%A9/snap");
         let place = Place::parse(&odd).unwrap();

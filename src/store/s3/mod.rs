@@ -163,6 +163,10 @@ impl Store for S3Store {
         Ok(Source::Stream(Box::new(WebReader::new(object, answer))))
     }
 
+    async fn is_home_of(&self, url: &str) -> bool {
+        url.starts_with(&url::url(&self.options.host, self.bucket.name(), ""))
+    }
+
     async fn size(&self, location: &Location) -> Result<u64, StoreError> {
         let object = self.object(location)?;
         object.bucket.size(&object.key).await?.ok_or_else(|| missing(&object))
