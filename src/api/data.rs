@@ -71,6 +71,7 @@ pub(super) async fn serve(
     let exchange = Exchange { app, head, request_id, caller, class };
     match (refusal, route) {
         (None, Ok(Route::PutImageData(id))) => exchange.put(stream, &id, framing, prefix).await,
+        (None, Ok(Route::StageImageData(id))) => exchange.stage(stream, &id, framing, prefix).await,
         (None, Ok(Route::GetImageData(id))) => {
             outgoing::get(exchange, stream, &id, rest_of(framing, &prefix)).await
         }
@@ -80,7 +81,7 @@ pub(super) async fn serve(
         }
         (refusal, route) => {
             let fault = refusal.unwrap_or_else(|| match route {
-                Ok(_) => super::not_yet(&exchange.head.method, "images/{image_id}/stage"),
+                Ok(_) => Fault::internal(),
                 Err(unrouted) => unrouted.into_fault(&exchange.head.method),
             });
             exchange.refuse(stream, fault, rest_of(framing, &prefix)).await
@@ -105,17 +106,51 @@ impl Exchange<'_> {
         };
         let store = request.store_id.as_deref().unwrap_or(self.app.stores.default_id());
         let span = span::upload(&request.image_id, store, self.request_id.as_str());
-        self.upload(stream, request, framing, prefix).instrument(span).await
+        let uploading = async {
+            let prepared = self.app.uploads.prepare(&self.app.stores, request).await;
+            self.upload(stream, prepared, framing, prefix).await
+        };
+        uploading.instrument(span).await
+    }
+
+    /// `PUT /v2/images/{id}/stage`.
+    async fn stage(self, stream: TcpStream, id: &str, framing: Framing, prefix: Bytes) -> Kept {
+        let request = match self.stage_request(id, framing).await {
+            Ok(request) => request,
+            Err(fault) => return self.refuse(stream, fault, rest_of(framing, &prefix)).await,
+        };
+        let span = span::upload(&request.image_id, "staging", self.request_id.as_str());
+        let staging = async {
+            let (stores, uploads) = (&self.app.stores, &self.app.uploads);
+            let prepared = uploads.prepare_stage(stores, &request.image_id, request.hint).await;
+            self.upload(stream, prepared, framing, prefix).await
+        };
+        staging.instrument(span).await
+    }
+
+    /// Headers to request (`ST-01`, `ST-02`).
+    async fn stage_request(&self, id: &str, framing: Framing) -> Result<upload::Request, Fault> {
+        let methods = &self.app.settings.api.enabled_import_methods;
+        if !methods.iter().any(|method| method == "glance-direct") {
+            let message = "Image staging is not available: 'glance-direct' is not among the \
+                           enabled import methods";
+            return Err(Fault::new(StatusCode::NOT_FOUND, message));
+        }
+        let hint = self.announced(framing)?;
+        may::write(&self.caller)?;
+        let image = images::find(self.app, &self.caller, id).await?;
+        may::change(self.app, &self.caller, Action::ModifyImage, &image)?;
+        Ok(upload::Request { image_id: image.id, store_id: None, hint })
     }
 
     async fn upload(
         self,
         mut stream: TcpStream,
-        request: upload::Request,
+        prepared: Result<Prepared, UploadError>,
         framing: Framing,
         prefix: Bytes,
     ) -> Kept {
-        let prepared = match self.app.uploads.prepare(&self.app.stores, request).await {
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 self.note(Err(&error));
@@ -148,23 +183,28 @@ impl Exchange<'_> {
 
     /// Headers to request (`DU-01` to `DU-03`).
     async fn upload_request(&self, id: &str, framing: Framing) -> Result<upload::Request, Fault> {
-        let content_type = self.header(CONTENT_TYPE.as_str());
-        let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
-        if media_type != Some("application/octet-stream") {
-            return Err(Fault::unsupported_media_type(media_type));
-        }
-        let hint = match (self.header("x-openstack-image-size"), framing) {
-            (Some(size), _) => SizeHint::Known(size.trim().parse().map_err(|_| {
-                Fault::bad_request("Invalid or missing image size in request headers.")
-            })?),
-            (None, Framing::Length(len)) => SizeHint::Known(len),
-            (None, Framing::Chunked) => SizeHint::Unknown,
-        };
+        let hint = self.announced(framing)?;
         let store_id = self.store_id()?;
         may::write(&self.caller)?;
         let image = images::find(self.app, &self.caller, id).await?;
         may::change(self.app, &self.caller, Action::UploadImage, &image)?;
         Ok(upload::Request { image_id: image.id, store_id, hint })
+    }
+
+    /// The media type that image data has, and the size that it is to have.
+    fn announced(&self, framing: Framing) -> Result<SizeHint, Fault> {
+        let content_type = self.header(CONTENT_TYPE.as_str());
+        let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+        if media_type != Some("application/octet-stream") {
+            return Err(Fault::unsupported_media_type(media_type));
+        }
+        Ok(match (self.header("x-openstack-image-size"), framing) {
+            (Some(size), _) => SizeHint::Known(size.trim().parse().map_err(|_| {
+                Fault::bad_request("Invalid or missing image size in request headers.")
+            })?),
+            (None, Framing::Length(len)) => SizeHint::Known(len),
+            (None, Framing::Chunked) => SizeHint::Unknown,
+        })
     }
 
     /// The store that the client names, where clients may; it is judged before the image is

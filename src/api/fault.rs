@@ -313,6 +313,9 @@ impl From<MetaError> for Fault {
             MetaError::ImportLocked(_) => {
                 Self::new(StatusCode::CONFLICT, "Image has active task".to_owned())
             }
+            MetaError::TaskLost(_) => {
+                Self::new(StatusCode::CONFLICT, "The task has ended or is another's")
+            }
             MetaError::PropertyClash { name, other, .. } => Self::new(
                 StatusCode::CONFLICT,
                 format!("Property {name} differs from {other} in case only"),

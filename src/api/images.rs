@@ -14,6 +14,7 @@ use super::view;
 use crate::auth::{Action, Identity};
 use crate::image::{Image, ImageId};
 use crate::store::StoreErrorKind;
+use crate::upload;
 
 /// `POST /v2/images`: 201 with the record, where it is, and where data may go (`CR-07`).
 pub(super) async fn create(
@@ -85,6 +86,9 @@ pub(super) async fn delete(
     let deleted = app.repo.delete(&image.id, is_delayed).await;
     let locations = deleted.map_err(|error| to_delete(error.into(), id))?;
     app.uploads.cancel(&image.id);
+    if let Some(staging) = app.stores.staging() {
+        upload::unstage(staging, &image.id).await;
+    }
     // Under delayed delete there are none left for us: the scrubber's are not returned.
     app.uploads.janitor.erase(&image.id, locations).await;
     Ok(answer::no_content())

@@ -7,10 +7,7 @@ use super::isotime;
 use super::may;
 use crate::auth::Identity;
 use crate::image::{Image, Location, LocationStatus};
-use crate::meta::CLAIM_PROPERTY;
-
-/// Properties that are the servers' own business and never shown.
-const HIDDEN: [&str; 3] = ["os_glance_stage_host", "os_glance_hash_op_host", CLAIM_PROPERTY];
+use crate::meta::HIDDEN_PROPERTIES;
 
 /// The record as create, show and list answer it.
 pub(super) fn image(app: &App, caller: &Identity, image: &Image) -> Value {
@@ -27,7 +24,7 @@ pub(super) fn image(app: &App, caller: &Identity, image: &Image) -> Value {
 }
 
 fn properties(app: &App, caller: &Identity, image: &Image) -> Map<String, Value> {
-    let is_shown = |key: &str| !HIDDEN.contains(&key) && may::reads(app, caller, key);
+    let is_shown = |key: &str| !HIDDEN_PROPERTIES.contains(&key) && may::reads(app, caller, key);
     let shown = image.properties.iter().filter(|(key, _)| is_shown(key));
     shown.map(|(key, value)| (key.clone(), value.as_str().into())).collect()
 }

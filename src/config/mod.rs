@@ -263,6 +263,14 @@ pub struct Api {
     pub believes_forwarded: bool,
 }
 
+impl Api {
+    /// The URL under which other servers reach this one, to be asked for what is staged here.
+    #[must_use]
+    pub fn self_url(&self) -> Option<&str> {
+        self.worker_self_reference_url.as_deref().or(self.public_endpoint.as_deref())
+    }
+}
+
 /// What a file of property protections names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PropertyRuleFormat {

@@ -72,7 +72,8 @@ impl Status {
             Queued => matches!(next, Saving | Uploading | Importing | Active | Deleted),
             Saving => matches!(next, Active | Killed | Deleted | Queued),
             Uploading => matches!(next, Importing | Queued | Deleted),
-            Importing => matches!(next, Active | Deleted | Queued),
+            // Back to `uploading` when an import of staged data fails, which Glance leaves (`IF-14`).
+            Importing => matches!(next, Active | Deleted | Queued | Uploading),
             Active => matches!(next, Deactivated | PendingDelete | Deleted),
             Deactivated => matches!(next, Active | Deleted),
             PendingDelete => matches!(next, Deleted | Active),

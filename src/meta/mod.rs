@@ -12,7 +12,9 @@ mod record;
 mod repo;
 mod schema;
 mod sql;
+mod staged;
 mod urls;
+mod work;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,13 +32,34 @@ pub use query::{
 pub use repo::SqlRepo;
 pub use schema::REVISION;
 pub use sql::{DbError, Trouble};
+pub use staged::StageRecord;
+pub use work::{Data, Hold, ImageChange, LiveTask, NewTask, TaskChange};
 
 /// Hidden property that names the server which is filling a `saving` image. It is written in the
 /// same transaction as the status, so that after a crash the server finds what it had claimed.
 pub const CLAIM_PROPERTY: &str = "os_glance_upload_host";
 
-/// Hidden property that names the task which is importing the image, whoever runs it.
+/// Property that names the task which is importing the image, whoever runs it.
 pub const IMPORT_LOCK_PROPERTY: &str = "os_glance_import_task";
+
+/// Hidden property that says which server works on the image's task (see [`Hold`]). Tasks of a
+/// glance-api, which die with it and are its own affair, have none.
+pub const TASK_HOST_PROPERTY: &str = "os_glance_task_host";
+
+/// Hidden property that names, as Glance does, the server that has the staged data, by its URL.
+pub const STAGE_HOST_PROPERTY: &str = "os_glance_stage_host";
+
+/// Hidden property with what is known of the staged data: a [`StageRecord`].
+pub const STAGED_PROPERTY: &str = "os_glance_stage_digest";
+
+/// Properties that are the servers' own business and never shown.
+pub const HIDDEN_PROPERTIES: [&str; 5] = [
+    STAGE_HOST_PROPERTY,
+    "os_glance_hash_op_host",
+    CLAIM_PROPERTY,
+    TASK_HOST_PROPERTY,
+    STAGED_PROPERTY,
+];
 
 /// A new token for one claim by the server `node_id`: `node_id/uuid`. The UUID tells it from any
 /// other claim of the same image, even by the same server.
@@ -129,6 +152,9 @@ pub enum MetaError {
     /// Another task is importing the image.
     #[error("image {0} is being imported")]
     ImportLocked(ImageId),
+    /// The task has ended, or another server or task has taken its place.
+    #[error("task {0} is no longer this server's")]
+    TaskLost(String),
     /// The database takes two names of properties for the same.
     #[error("image {id} has the property {other}, which this database can't tell from {name}")]
     PropertyClash {
@@ -209,7 +235,9 @@ pub struct Commit {
 ///
 /// A change is whole or absent, also when its future is dropped half way.
 #[async_trait]
-pub trait Repo: Members + Tasks + ImportLocks + Usage + Send + Sync + fmt::Debug {
+pub trait Repo:
+    Members + Tasks + TaskWork + ImportLocks + Staging + Usage + Send + Sync + fmt::Debug
+{
     /// Inserts a new record. [`MetaError::Exists`] also for the id of a deleted image.
     async fn create(&self, image: &Image) -> Result<(), MetaError>;
 
@@ -264,11 +292,12 @@ pub trait Repo: Members + Tasks + ImportLocks + Usage + Send + Sync + fmt::Debug
     /// [`MetaError::Conflict`] when it is not `saving` under this token.
     async fn commit(&self, id: &ImageId, token: &str, commit: &Commit) -> Result<Image, MetaError>;
 
-    /// `saving -> queued`, clearing size and virtual size and dropping the claim. Succeeds without
-    /// effect when the image is gone or not claimed under this token.
+    /// `saving -> queued` or `uploading -> queued`, clearing size and virtual size and dropping the
+    /// claim. Succeeds without effect when the image is gone or not claimed under this token.
     async fn restore(&self, id: &ImageId, token: &str) -> Result<(), MetaError>;
 
-    /// Images in `saving` whose claims the server `node_id` made: at start, what a crash left.
+    /// Images in `saving` or `uploading` whose claims the server `node_id` made: at start, what a
+    /// crash left.
     async fn claimed_by(&self, node_id: &str) -> Result<Vec<Image>, MetaError>;
 
     /// Soft-deletes record, properties, tags, members and locations (`DW-01`), from any live
@@ -317,6 +346,24 @@ pub trait Members {
     async fn remove_member(&self, image: &ImageId, member: &str) -> Result<(), MetaError>;
 }
 
+/// Data that waits for its import.
+#[async_trait]
+pub trait Staging {
+    /// `queued -> uploading` for the transfer that `token` names, as [`Repo::claim`] does it.
+    async fn claim_stage(&self, id: &ImageId, token: &str) -> Result<(), MetaError>;
+
+    /// Records that the data is staged, dropping the claim, in one transaction: its size, what is
+    /// known of it, and the URL of the server that has it. The image stays `uploading`. Fails as
+    /// [`Repo::commit`] does.
+    async fn commit_stage(
+        &self,
+        id: &ImageId,
+        token: &str,
+        staged: &StageRecord,
+        host: Option<&str>,
+    ) -> Result<Image, MetaError>;
+}
+
 /// How much a project has.
 #[async_trait]
 pub trait Usage {
@@ -325,7 +372,7 @@ pub trait Usage {
     async fn stored_bytes(&self, owner: &str, except: &ImageId) -> Result<u64, MetaError>;
 }
 
-/// Tasks as others have recorded them.
+/// Tasks as they are recorded.
 #[async_trait]
 pub trait Tasks {
     /// Reads a page of tasks that have not expired. [`MetaError::NoTask`] for the marker.
@@ -336,6 +383,47 @@ pub trait Tasks {
 
     /// Reads the tasks of an image that have not expired and that `viewer` may see, oldest first.
     async fn tasks_of(&self, image: &ImageId, viewer: &Viewer) -> Result<Vec<Task>, MetaError>;
+}
+
+/// Tasks as they are worked on. A task of ours has its image's lock ([`ImportLocks`]) from its first
+/// record to its last, and each of its changes proves that it still has it.
+#[async_trait]
+pub trait TaskWork {
+    /// Records a task, takes its image's lock and changes the image, in one transaction.
+    /// [`MetaError::ImportLocked`], or [`MetaError::Conflict`] when the image is not in the status
+    /// that the task starts from.
+    async fn begin_task(&self, new: &NewTask) -> Result<(), MetaError>;
+
+    /// Changes a task and its image, in one transaction; a task that ends gives its lock back.
+    /// [`MetaError::TaskLost`] when it is not the holder's any more, [`MetaError::NotFound`] when
+    /// the image was deleted.
+    async fn step_task(
+        &self,
+        hold: &Hold,
+        task: &TaskChange,
+        image: &ImageChange,
+    ) -> Result<Image, MetaError>;
+
+    /// Says that a task is worked on, and how far it has come. Fails as [`TaskWork::step_task`].
+    async fn renew_task(&self, hold: &Hold, message: Option<&str>) -> Result<(), MetaError>;
+
+    /// Says that tasks which wait have not been forgotten.
+    async fn touch_tasks(&self, ids: Vec<String>) -> Result<(), MetaError>;
+
+    /// Ends a task whose image is gone. Without effect when it has ended.
+    async fn fail_task(
+        &self,
+        id: &str,
+        message: &str,
+        expires_at: OffsetDateTime,
+    ) -> Result<(), MetaError>;
+
+    /// Tasks of servers like this one that have not ended, in the order in which they came.
+    async fn live_tasks(&self) -> Result<Vec<LiveTask>, MetaError>;
+
+    /// Makes the task of a server that has died this server's. [`MetaError::TaskLost`] when another
+    /// was quicker, or the server lives after all.
+    async fn take_over(&self, live: &LiveTask, node_id: &str) -> Result<Hold, MetaError>;
 }
 
 /// Who imports an image, as every server on the database knows it.

@@ -14,10 +14,12 @@ mod locks;
 mod members;
 mod page;
 mod select;
+mod staging;
 mod tasks;
 #[cfg(test)]
 pub(super) mod tests;
 mod usage;
+mod work;
 
 use std::collections::BTreeMap;
 
@@ -27,9 +29,7 @@ use time::OffsetDateTime;
 use super::record::{self, Fields};
 use super::sql::{Db, connect_once, sql};
 use super::urls::Urls;
-use super::{
-    CLAIM_PROPERTY, Commit, ListQuery, LocationsMax, MetaError, Purge, Repo, purge, schema,
-};
+use super::{Commit, ListQuery, LocationsMax, MetaError, Purge, Repo, purge, schema};
 use crate::config::{Connection, Database, Durability};
 use crate::image::{Image, ImageId, Location, Status};
 use crate::observe::Metrics;
@@ -233,14 +233,7 @@ impl Repo for SqlRepo {
     }
 
     async fn claim(&self, id: &ImageId, token: &str) -> Result<(), MetaError> {
-        self.db
-            .change(|mut tx| async move {
-                let now = OffsetDateTime::now_utc();
-                step(&mut tx, id, Status::Queued, Status::Saving, now).await?;
-                put_property(&mut tx, id, CLAIM_PROPERTY, token, now).await?;
-                Ok(tx.commit().await?)
-            })
-            .await
+        self.claim_as(id, token, Status::Saving).await
     }
 
     async fn commit(&self, id: &ImageId, token: &str, commit: &Commit) -> Result<Image, MetaError> {
@@ -253,7 +246,7 @@ impl Repo for SqlRepo {
                     let id = id.clone();
                     return Err(MetaError::Conflict { id, actual: saving, wanted: saving });
                 }
-                set_data(&mut tx, id, commit).await?;
+                set_data(&mut tx, id, &commit.into()).await?;
                 insert_location(&mut tx, id, &commit.location, &self.urls, now).await?;
                 let image = live_image(&mut tx, id, &self.urls).await?;
                 tx.commit().await?;
@@ -274,9 +267,9 @@ impl Repo for SqlRepo {
                     return Ok(());
                 }
                 // Whoever moved it on is not bound by a claim; the claim alone is stale then.
-                if status == Status::Saving {
+                if matches!(status, Status::Saving | Status::Uploading) {
                     let now = OffsetDateTime::now_utc();
-                    step(&mut tx, id, Status::Saving, Status::Queued, now).await?;
+                    step(&mut tx, id, status, Status::Queued, now).await?;
                     clear_sizes(&mut tx, id).await?;
                 }
                 Ok(tx.commit().await?)

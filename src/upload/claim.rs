@@ -1,8 +1,8 @@
 //! Claims an image for writing and gives it back if anything goes wrong.
 //!
-//! An upload may only start from `queued`. [`Claim::take`] moves the record to `saving` with a
-//! compare-and-set, so of two racing uploads one gets a [`Claim`] and the other a conflict. The
-//! claim travels with the transfer; once the draft is sealed it also knows the object. Dropping it
+//! An upload may only start from `queued`. [`Claim::take`] moves the record to `saving`, or to
+//! `uploading` for data that is staged, with a compare-and-set, so of two racing uploads one gets a
+//! [`Claim`] and the other a conflict. The claim travels with the transfer; once the draft is sealed it also knows the object. Dropping it
 //! hands both to the janitor: the object is removed, the record is queued again.
 //!
 //! ```text
@@ -26,14 +26,35 @@ pub(super) struct Claim {
     /// Taken when the claim is released, undone or handed over.
     chore: Option<Chore>,
     token: String,
+    purpose: Purpose,
     janitor: JanitorHandle,
 }
 
+/// What data is brought for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be the image's data.
+    Image,
+    /// To wait in the staging store for its import.
+    Stage,
+}
+
+impl Purpose {
+    /// The image's status while the data comes.
+    pub(super) fn status(self) -> Status {
+        match self {
+            Self::Image => Status::Saving,
+            Self::Stage => Status::Uploading,
+        }
+    }
+}
+
 impl Claim {
-    /// `queued -> saving`.
+    /// `queued -> saving`, or `queued -> uploading`.
     pub(super) async fn take(
         repo: &Arc<dyn Repo>,
         id: &ImageId,
+        purpose: Purpose,
         node_id: &str,
         janitor: &JanitorHandle,
     ) -> Result<Self, UploadError> {
@@ -42,8 +63,12 @@ impl Claim {
         // upload's own, so that can't undo somebody else's.
         let token = claim_token(node_id);
         let chore = Chore { id: id.clone(), token: token.clone(), sealed: Vec::new() };
-        let claim = Self { chore: Some(chore), token, janitor: janitor.clone() };
-        match repo.claim(id, &claim.token).await {
+        let claim = Self { chore: Some(chore), token, purpose, janitor: janitor.clone() };
+        let taken = match purpose {
+            Purpose::Image => repo.claim(id, &claim.token).await,
+            Purpose::Stage => repo.claim_stage(id, &claim.token).await,
+        };
+        match taken {
             Ok(()) => Ok(claim),
             Err(error) => Err(claim.refused(error)),
         }
@@ -54,7 +79,7 @@ impl Claim {
             MetaError::Conflict { actual, .. } => {
                 // Somebody else's claim, perhaps by this very server: not ours to undo.
                 self.chore = None;
-                UploadError::WrongState { actual, wanted: Status::Saving }
+                UploadError::WrongState { actual, wanted: self.purpose.status() }
             }
             MetaError::NotFound(_) => {
                 self.chore = None;
@@ -63,6 +88,11 @@ impl Claim {
             // The database may have done it all the same; dropping `self` undoes it.
             error => error.into(),
         }
+    }
+
+    /// What the data is for.
+    pub(super) fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// What proves to the records that the claim is this one.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::image::{ImageId, Location, Status};
-use crate::meta::{CLAIM_PROPERTY, MetaError, Repo};
+use crate::image::{Image, ImageId, Location, Status};
+use crate::meta::{CLAIM_PROPERTY, IMPORT_LOCK_PROPERTY, MetaError, Repo, StageRecord};
+use crate::store::file::FileStore;
 use crate::store::{Registry, Store, StoreError, StoreErrorKind};
 
 /// First and longest pause between two tries.
@@ -175,8 +176,10 @@ impl Chore {
 
     async fn is_committed(&self, repo: &dyn Repo, sealed: &Location) -> Result<bool, MetaError> {
         match repo.get(&self.id).await {
-            Ok(image) => Ok(image.status != Status::Queued
-                && image.locations.iter().any(|location| location.url == sealed.url)),
+            Ok(image) if image.status == Status::Queued => Ok(false),
+            // What is staged is no location; the record of it names the transfer.
+            Ok(image) => Ok(image.locations.iter().any(|location| location.url == sealed.url)
+                || StageRecord::of(&image).is_some_and(|staged| staged.claim == self.token)),
             Err(MetaError::NotFound(_)) => Ok(false),
             Err(error) => Err(error),
         }
@@ -211,8 +214,8 @@ async fn erase(
     Ok(())
 }
 
-/// Undoes what a killed process of this node left: images in `saving` that it had claimed, and
-/// data of images that it had begun to delete. Call it when no other process of the node can be
+/// Undoes what a killed process of this node left: images in `saving` and `uploading` that it had
+/// claimed, and data of images that it had begun to delete. Call it when no other process of the node can be
 /// running, that is, while holding the listening socket.
 ///
 /// # Errors
@@ -228,16 +231,53 @@ pub async fn sweep(repo: &dyn Repo, stores: &Registry, node_id: &str) -> Result<
     for (id, locations) in repo.unfinished_deletes().await? {
         erase(repo, stores, &id, &locations).await?;
     }
+    sweep_staging(repo, stores).await
+}
+
+/// Removes staged files of images that are unknown, deleted or have their data already (`CL-01`).
+/// A store's failure is logged: what stays costs room and nothing else.
+async fn sweep_staging(repo: &dyn Repo, stores: &Registry) -> Result<(), MetaError> {
+    let Some(staging) = stores.staging() else { return Ok(()) };
+    let staged = staging.staged_images().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the staging directory can't be looked through");
+        Vec::new()
+    });
+    for id in staged {
+        let is_needed = match repo.get(&id).await {
+            Ok(image) => awaits_data(&image),
+            Err(MetaError::NotFound(_)) => false,
+            Err(error) => return Err(error),
+        };
+        if !is_needed {
+            unstage(staging, &id).await;
+        }
+    }
     Ok(())
+}
+
+/// Whether staged data of an image may still be wanted, by whatever server.
+fn awaits_data(image: &Image) -> bool {
+    matches!(image.status, Status::Uploading | Status::Importing)
+        || image.properties.contains_key(IMPORT_LOCK_PROPERTY)
+}
+
+/// Removes what is staged of an image. What can't be removed is logged and left to the next start.
+pub async fn unstage(staging: &FileStore, id: &ImageId) {
+    match staging.unstage(id).await {
+        Ok(true) => tracing::debug!(image_id = %id, "staged data is removed"),
+        Ok(false) => {}
+        Err(error) => tracing::error!(image_id = %id, %error, "staged data stays"),
+    }
 }
 
 /// Whether nothing of the image is left in any store.
 async fn discard_orphans(stores: &Registry, id: &ImageId) -> bool {
     let mut is_clean = true;
-    for entry in stores.entries() {
-        if let Err(error) = entry.store.discard_orphan(id).await {
-            let store = entry.store.id();
-            tracing::error!(image_id = %id, store, %error, "an interrupted upload stays `saving`");
+    let staging = stores.staging().map(|staging| staging as &dyn Store);
+    for store in stores.entries().iter().map(|entry| &*entry.store).chain(staging) {
+        if let Err(error) = store.discard_orphan(id).await {
+            let store = store.id();
+            tracing::error!(image_id = %id, store, %error, "an interrupted upload stays claimed");
             is_clean = false;
         }
     }

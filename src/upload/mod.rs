@@ -31,7 +31,7 @@ use crate::buffer::Arena;
 use crate::config::Settings;
 use crate::image::{Expected, HashAlgo, Image, ImageId, Status};
 use crate::lanes::Lanes;
-use crate::meta::{Commit, MetaError, Repo};
+use crate::meta::{Commit, MetaError, Repo, StageRecord};
 use crate::observe::Metrics;
 use crate::observe::metrics::Stage;
 use crate::quota::{Quotas, Reservation};
@@ -39,7 +39,7 @@ use crate::ring::Engines;
 use crate::store::{Draft, Registry, SizeHint, Store};
 
 use active::{ActiveUploads, Cancel};
-use claim::Claim;
+use claim::{Claim, Purpose};
 use fanout::Allowance;
 use progress::{Progress, Verdict};
 use source::SocketBody;
@@ -47,7 +47,7 @@ use transfer::{Sealed, Transfer, Transferred};
 
 pub use error::UploadError;
 pub use fanout::{Ending, Outcome, Target};
-pub use janitor::{Janitor, JanitorHandle, sweep};
+pub use janitor::{Janitor, JanitorHandle, sweep, unstage};
 pub use pour::{Arrived, Poured, Pouring};
 pub use source::{ByteSource, Framing, Rest, SourceError, StoreSource};
 
@@ -80,6 +80,8 @@ struct Limits {
     rate_bytes_per_sec_min: u64,
     stall_grace: Duration,
     node_id: String,
+    /// Where others find what is staged here.
+    self_url: Option<String>,
 }
 
 /// What a client asks for.
@@ -133,6 +135,7 @@ impl Uploads {
             rate_bytes_per_sec_min: settings.glissade.rate_bytes_per_sec_min,
             stall_grace: settings.glissade.stall_grace,
             node_id: settings.glissade.node_id.clone(),
+            self_url: settings.api.self_url().map(str::to_owned),
         };
         let active = ActiveUploads::default();
         let quotas = Quotas::new(Arc::clone(&repo), settings.api.user_storage_quota_bytes);
@@ -149,7 +152,6 @@ impl Uploads {
         stores: &Registry,
         request: Request,
     ) -> Result<Prepared, UploadError> {
-        let started = Instant::now();
         let store = select(stores, request.store_id.as_deref())?;
         let image = self.repo.get(&request.image_id).await?;
         check_state(&image)?;
@@ -158,17 +160,56 @@ impl Uploads {
         }
         self.check_cap(request.hint)?;
         let room = self.reserve(&image, request.hint).await?;
-        let claim = Claim::take(&self.repo, &image.id, &self.limits.node_id, &self.janitor).await?;
+        let expected = expected(&image);
+        self.begin(image, store, request.hint, Purpose::Image, expected, room).await
+    }
+
+    /// The same for data that is to be staged (`ST-02`, `ST-03`). It need not have formats yet, and
+    /// is counted when it is imported.
+    ///
+    /// # Errors
+    /// The refusal; the image is as it was.
+    pub async fn prepare_stage(
+        &self,
+        stores: &Registry,
+        image_id: &ImageId,
+        hint: SizeHint,
+    ) -> Result<Prepared, UploadError> {
+        let staging = stores.staging().ok_or(UploadError::UnknownStore("staging".to_owned()))?;
+        let image = self.repo.get(image_id).await?;
+        if !image.status.may_become(Status::Uploading) || image.status == Status::Importing {
+            return Err(UploadError::WrongState {
+                actual: image.status,
+                wanted: Status::Uploading,
+            });
+        }
+        self.check_cap(hint)?;
+        let store: Arc<dyn Store> = Arc::new(staging.clone());
+        self.begin(image, store, hint, Purpose::Stage, Expected::default(), None).await
+    }
+
+    /// Claims the image and begins its draft.
+    async fn begin(
+        &self,
+        image: Image,
+        store: Arc<dyn Store>,
+        hint: SizeHint,
+        purpose: Purpose,
+        expected: Expected,
+        room: Option<Arc<Reservation>>,
+    ) -> Result<Prepared, UploadError> {
+        let started = Instant::now();
+        let node_id = &self.limits.node_id;
+        let claim = Claim::take(&self.repo, &image.id, purpose, node_id, &self.janitor).await?;
         self.metrics.stage(Stage::Claim, started.elapsed());
-        let draft = match store.begin(&image.id, request.hint).await {
+        let draft = match store.begin(&image.id, hint).await {
             Ok(draft) => draft,
             Err(error) => {
                 claim.undo().await;
                 return Err(error.into());
             }
         };
-        let expected = expected(&image);
-        Ok(Prepared { claim, draft, store, hint: request.hint, expected, image, room })
+        Ok(Prepared { claim, draft, store, hint, expected, image, room })
     }
 
     /// Receives the body on an engine, verifies, seals and commits. The stream must be in blocking
@@ -283,10 +324,7 @@ impl Uploads {
             return Err(error);
         }
         let size_bytes = sealed.size;
-        let virtual_size = virtual_size(image, sealed.size);
-        let Sealed { location, size, digests } = sealed;
-        let commit = Commit { location, size, virtual_size, digests };
-        match self.repo.commit(&image.id, claim.token(), &commit).await {
+        match self.record(&claim, sealed, image).await {
             Ok(image) => {
                 claim.release();
                 if let Some(room) = room {
@@ -301,6 +339,28 @@ impl Uploads {
             Err(error) => {
                 claim.settle_later();
                 Err(error.into())
+            }
+        }
+    }
+
+    /// Records what was brought, by what it was brought for.
+    async fn record(
+        &self,
+        claim: &Claim,
+        sealed: Sealed,
+        image: &Image,
+    ) -> Result<Image, MetaError> {
+        let Sealed { location, size, digests } = sealed;
+        match claim.purpose() {
+            Purpose::Image => {
+                let virtual_size = virtual_size(image, size);
+                let commit = Commit { location, size, virtual_size, digests };
+                self.repo.commit(&image.id, claim.token(), &commit).await
+            }
+            Purpose::Stage => {
+                let staged = StageRecord::new(claim.token(), size, &digests);
+                let host = self.limits.self_url.as_deref();
+                self.repo.commit_stage(&image.id, claim.token(), &staged, host).await
             }
         }
     }

@@ -4,6 +4,7 @@
 
 mod fanout;
 mod faults;
+mod stage;
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -9,7 +9,7 @@ use crate::image::{Image, ImageId, Location, LocationStatus, Status};
 use crate::meta::record::{self, Fields, bigint, metadata_text};
 use crate::meta::sql::{DbError, Dialect, Statement, Trouble, Tx, Value, exact, sql};
 use crate::meta::urls::Urls;
-use crate::meta::{CLAIM_PROPERTY, Commit, MetaError};
+use crate::meta::{CLAIM_PROPERTY, Data, MetaError};
 
 /// Moves an image from one status to another as a compare-and-set; every change of status goes
 /// through here.
@@ -281,6 +281,13 @@ pub(super) async fn release(tx: &mut Tx, id: &ImageId, token: &str) -> Result<bo
     drop_property(tx, id, CLAIM_PROPERTY, token).await
 }
 
+/// Removes a property, whatever its value, for good.
+pub(super) async fn forget_property(tx: &mut Tx, id: &ImageId, name: &str) -> Result<(), DbError> {
+    let forget = sql("DELETE FROM image_properties WHERE image_id = ?1 AND name = ?2");
+    tx.run(forget.bind(id).bind(exact(name))).await?;
+    Ok(())
+}
+
 /// Removes a property that has this value, and tells whether there was one. The row goes for good,
 /// as Glance's own locks do (`DW-03`).
 pub(super) async fn drop_property(
@@ -301,19 +308,31 @@ pub(super) async fn drop_property(
     Ok(dropped > 0)
 }
 
-pub(super) async fn set_data(tx: &mut Tx, id: &ImageId, commit: &Commit) -> Result<(), DbError> {
+pub(super) async fn set_data(tx: &mut Tx, id: &ImageId, data: &Data) -> Result<(), DbError> {
     tx.run(
         sql("UPDATE images SET size = ?2, virtual_size = ?3, checksum = ?4, os_hash_algo = ?5,
                 os_hash_value = ?6
              WHERE id = ?1")
         .bind(id)
-        .bind(bigint(Some(commit.size)))
-        .bind(bigint(commit.virtual_size))
-        .bind(&commit.digests.checksum)
-        .bind(commit.digests.os_hash_algo.name())
-        .bind(&commit.digests.os_hash_value),
+        .bind(bigint(Some(data.size)))
+        .bind(bigint(data.virtual_size))
+        .bind(&data.digests.checksum)
+        .bind(data.digests.os_hash_algo.name())
+        .bind(&data.digests.os_hash_value),
     )
     .await?;
+    Ok(())
+}
+
+/// Records how many bytes are staged.
+pub(super) async fn set_size(
+    tx: &mut Tx,
+    id: &ImageId,
+    size: u64,
+    now: OffsetDateTime,
+) -> Result<(), DbError> {
+    let set = sql("UPDATE images SET size = ?2, updated_at = ?3 WHERE id = ?1");
+    tx.run(set.bind(id).bind(bigint(Some(size))).bind(now)).await?;
     Ok(())
 }
 

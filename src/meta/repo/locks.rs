@@ -12,7 +12,7 @@ use super::SqlRepo;
 use super::change::drop_property;
 use crate::image::ImageId;
 use crate::meta::record::Fields;
-use crate::meta::sql::{Trouble, exact, sql};
+use crate::meta::sql::{Trouble, Tx, exact, sql};
 use crate::meta::{IMPORT_LOCK_PROPERTY, ImportLock, ImportLocks, MetaError};
 
 #[async_trait]
@@ -20,31 +20,11 @@ impl ImportLocks for SqlRepo {
     async fn lock_import(&self, image: &ImageId, task: &str) -> Result<(), MetaError> {
         self.db
             .change(|mut tx| async move {
-                let now = OffsetDateTime::now_utc();
                 let live = sql("SELECT 1 FROM images WHERE id = ?1 AND deleted = false");
                 if tx.row(live.bind(image)).await?.is_none() {
                     return Err(MetaError::NotFound(image.clone()));
                 }
-                let revived = sql("UPDATE image_properties
-                        SET value = ?3, deleted = false, updated_at = ?4
-                     WHERE name = ?2 AND image_id = ?1 AND deleted <> false")
-                .bind(image)
-                .bind(IMPORT_LOCK_PROPERTY)
-                .bind(task)
-                .bind(now);
-                if tx.run(revived).await? == 0 {
-                    let inserted = sql("INSERT INTO image_properties
-                            (image_id, name, value, created_at, updated_at, deleted)
-                         VALUES (?1, ?2, ?3, ?4, ?4, false)")
-                    .bind(image)
-                    .bind(IMPORT_LOCK_PROPERTY)
-                    .bind(task)
-                    .bind(now);
-                    tx.run(inserted).await.map_err(|error| match error.trouble() {
-                        Trouble::Duplicate => MetaError::ImportLocked(image.clone()),
-                        _ => error.into(),
-                    })?;
-                }
+                take_lock(&mut tx, image, task, OffsetDateTime::now_utc()).await?;
                 Ok(tx.commit().await?)
             })
             .await
@@ -71,4 +51,34 @@ impl ImportLocks for SqlRepo {
         let (_, since) = fields.times()?;
         Ok(Some(ImportLock { task: fields.text_or_null("value")?.unwrap_or_default(), since }))
     }
+}
+
+/// Takes the lock of a live image. The transaction can't go on when it is taken.
+pub(super) async fn take_lock(
+    tx: &mut Tx,
+    image: &ImageId,
+    task: &str,
+    now: OffsetDateTime,
+) -> Result<(), MetaError> {
+    let revived = sql("UPDATE image_properties
+            SET value = ?3, deleted = false, updated_at = ?4
+         WHERE name = ?2 AND image_id = ?1 AND deleted <> false")
+    .bind(image)
+    .bind(IMPORT_LOCK_PROPERTY)
+    .bind(task)
+    .bind(now);
+    if tx.run(revived).await? > 0 {
+        return Ok(());
+    }
+    let inserted = sql("INSERT INTO image_properties
+            (image_id, name, value, created_at, updated_at, deleted)
+         VALUES (?1, ?2, ?3, ?4, ?4, false)")
+    .bind(image)
+    .bind(IMPORT_LOCK_PROPERTY)
+    .bind(task)
+    .bind(now);
+    tx.run(inserted).await.map(|_| ()).map_err(|error| match error.trouble() {
+        Trouble::Duplicate => MetaError::ImportLocked(image.clone()),
+        _ => error.into(),
+    })
 }

@@ -40,7 +40,7 @@ pub(super) async fn claimed(tx: &mut Tx, node_id: &str) -> Result<Vec<Row>, Meta
         .rows(
             sql("SELECT images.*, claim.value AS claim
                  FROM images JOIN image_properties AS claim ON claim.image_id = images.id
-                 WHERE images.status = 'saving' AND images.deleted = false
+                 WHERE images.status IN ('saving', 'uploading') AND images.deleted = false
                    AND claim.name = ?1 AND claim.deleted = false")
             .bind(CLAIM_PROPERTY),
         )
@@ -73,6 +73,15 @@ macro_rules! task {
         )
     };
 }
+
+/// Tasks that have not ended, of images whose property `?1` says who works on them.
+pub(super) const WORKED_ON: &str =
+    "SELECT tasks.*, task_info.input, task_info.result, task_info.message, host.value AS host
+     FROM tasks JOIN image_properties AS host ON host.image_id = tasks.image_id
+        LEFT JOIN task_info ON task_info.task_id = tasks.id
+     WHERE tasks.status IN ('pending', 'processing') AND tasks.deleted = false
+       AND host.name = ?1 AND host.deleted = false
+     ORDER BY tasks.created_at, tasks.id";
 
 /// The task with the id `?1`.
 pub(super) const TASK: &str = task!("id = ?1");

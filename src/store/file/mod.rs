@@ -8,6 +8,7 @@ mod dir;
 mod draft;
 mod durable;
 mod place;
+mod staging;
 
 use std::fs::File;
 use std::io;
