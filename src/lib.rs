@@ -7,6 +7,7 @@
 //! ```text
 //! 6  main, cli                      wiring: settings -> serve -> drain; the other commands
 //! 5  api                            HTTP and nothing but HTTP
+//! 4  import                         tasks, and how images are imported
 //! 3  upload  download  auth  quota  the data plane's two stories; who may; how much
 //! 2  store  meta                    image data at rest; records in SQL
 //! 1  ring  rbd  lanes  client       the only code that knows io_uring; librbd; hashing; HTTP to others
@@ -38,6 +39,9 @@ pub mod auth;
 pub mod download;
 pub mod quota;
 pub mod upload;
+
+// Layer 4
+pub mod import;
 
 // Layer 5
 pub mod api;

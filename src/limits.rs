@@ -206,6 +206,23 @@ pub const DB_PROBE_AFTER: Duration = Duration::from_secs(1);
 /// A connection that nobody has used for so long is closed.
 pub const DB_CONNECTION_IDLE: Duration = Duration::from_secs(60);
 
+/// How often a server says that it works on its tasks: with [`TASK_LEASE`], five chances.
+pub const TASK_BEAT: Duration = Duration::from_secs(5);
+/// A task whose server has not been heard of for so long is another's to go on with. A server that
+/// can't reach the database for so long stops its work.
+pub const TASK_LEASE: Duration = Duration::from_secs(30);
+/// How often a server looks for tasks of servers that have died.
+pub const TASK_SWEEP: Duration = Duration::from_secs(10);
+/// How often a task is begun in one process before it is given up: one that a program error ends is
+/// not to be begun for ever.
+pub const TASK_TRIES_MAX: u32 = 3;
+/// Pauses while the end of a task can't be recorded, from the first to the longest.
+pub const TASK_RECORD_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(5));
+/// How long a lock counts whose task another kind of server runs, by Glance's rules: since the task
+/// was last heard of, and twice as long while it waits.
+pub const FOREIGN_LOCK_LIFE: Duration = Duration::from_secs(3600);
+
 /// Time for the janitor to undo what a drain has cut; the rest is found at the next start.
 pub const JANITOR_GRACE: Duration = Duration::from_secs(10);
 /// Blocking threads: without io_uring one for each upload, else a few for disks and downloads.

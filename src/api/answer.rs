@@ -35,6 +35,11 @@ pub(super) fn no_content() -> Response<Bytes> {
     typed(StatusCode::NO_CONTENT, "text/html; charset=UTF-8", String::new())
 }
 
+/// 202, in the same form.
+pub(super) fn accepted() -> Response<Bytes> {
+    typed(StatusCode::ACCEPTED, "text/html; charset=UTF-8", String::new())
+}
+
 /// Sends a client from `/v2` to `/v2/`, as Glance's router does.
 pub(super) fn to_v2(app: &App, head: &Parts) -> Response<Bytes> {
     let response = typed(StatusCode::FOUND, "text/plain; charset=utf8", String::new());

@@ -386,6 +386,8 @@ impl From<UploadError> for Fault {
                 ),
             ),
             UploadError::Store(error) => error.into(),
+            UploadError::Fetch(why) => Self::bad_request(why),
+            UploadError::Cancelled => Self::new(StatusCode::GONE, "The transfer was stopped."),
             UploadError::Source(_) => unavailable(&error, "The data's source"),
             UploadError::Meta(error) => error.into(),
             UploadError::LanesGone(_) | UploadError::EngineGone | UploadError::Handover(_) => {

@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use super::App;
 use super::answer;
 use super::check;
+use super::elsewhere;
 use super::fault::Fault;
 use super::may;
 use super::peer;
@@ -79,6 +80,11 @@ pub(super) async fn delete(
         let message = format!("Image {id} is protected and cannot be deleted.");
         return Err(Fault::forbidden(message));
     }
+    if let Some(host) = elsewhere::stage_host(app, &image)
+        && elsewhere::delete(app, caller, host, &image.id).await?
+    {
+        return Ok(answer::no_content());
+    }
     let is_delayed = app.settings.api.delayed_delete && !image.locations.is_empty();
     if !is_delayed {
         ask_stores(app, &image).await?;
@@ -86,6 +92,7 @@ pub(super) async fn delete(
     let deleted = app.repo.delete(&image.id, is_delayed).await;
     let locations = deleted.map_err(|error| to_delete(error.into(), id))?;
     app.uploads.cancel(&image.id);
+    app.imports.cancel(&image.id);
     if let Some(staging) = app.stores.staging() {
         upload::unstage(staging, &image.id).await;
     }

@@ -10,12 +10,14 @@ mod answer;
 mod check;
 mod cors;
 mod data;
+mod elsewhere;
 mod fault;
 mod filter;
 mod gate;
 mod health;
 mod identify;
 mod images;
+mod imports;
 mod isotime;
 mod list;
 mod locations;
@@ -49,8 +51,9 @@ use http::{Method, Request, Response, StatusCode};
 
 use crate::auth::{Enforcer, Identity, Keystone, PropertyRules};
 use crate::buffer::Arena;
-use crate::client::WebGuard;
+use crate::client::{Client, WebGuard};
 use crate::config::Settings;
+use crate::import::Imports;
 use crate::meta::Repo;
 use crate::observe::{Metrics, metrics};
 use crate::store::Registry;
@@ -75,7 +78,11 @@ pub struct App {
     /// Stores that clients may name.
     pub stores: Arc<Registry>,
     /// The data plane.
-    pub uploads: Uploads,
+    pub uploads: Arc<Uploads>,
+    /// Tasks.
+    pub imports: Imports,
+    /// Connections to other servers like this one.
+    pub peers: Client,
     /// Who knows callers by their tokens, where that is Keystone.
     pub keystone: Option<Keystone>,
     /// Judge of the web addresses that clients name.
@@ -108,7 +115,8 @@ async fn answer_route(app: &App, head: &Parts, body: &Bytes) -> Response<Bytes> 
     let id = RequestId::of(&head.headers, app.settings.api.max_request_id_length);
     let served = match &id {
         Err(fault) if !is_open => Err(fault.clone()),
-        Ok(_) | Err(_) => serve(app, head, body, routed).await,
+        Ok(id) => serve(app, head, body, routed, id).await,
+        Err(_) => serve(app, head, body, routed, &RequestId::random()).await,
     };
     let mut response = served.unwrap_or_else(|fault| fault.into_response(&head.headers));
     app.metrics.request(class, response.status());
@@ -123,11 +131,12 @@ async fn serve(
     head: &Parts,
     body: &Bytes,
     routed: Result<Route, Unrouted>,
+    request_id: &RequestId,
 ) -> Result<Response<Bytes>, Fault> {
     let Some(route) = routed.as_ref().ok().filter(|route| route.is_open()) else {
         let caller = identify::identify(app, head).await?;
         let route = routed.map_err(|unrouted| unrouted.into_fault(&head.method))?;
-        return serve_caller(app, &caller, head, body, route).await;
+        return serve_caller(app, &caller, head, body, route, request_id).await;
     };
     match route {
         Route::VersionChoices => Ok(versions::document(app, head, StatusCode::MULTIPLE_CHOICES)),
@@ -144,6 +153,7 @@ async fn serve_caller(
     head: &Parts,
     body: &Bytes,
     route: Route,
+    request_id: &RequestId,
 ) -> Result<Response<Bytes>, Fault> {
     if route.changes() {
         may::write(caller)?;
@@ -158,6 +168,7 @@ async fn serve_caller(
         Route::ShowImage(id) => images::show(app, caller, &id).await,
         Route::UpdateImage(id) => update::update(app, caller, head, &id, body).await,
         Route::DeleteImage(id) => images::delete(app, caller, &id).await,
+        Route::ImportImage(id) => imports::import(app, caller, head, &id, body, request_id).await,
         Route::ImageTasks(id) => tasks::of_image(app, caller, &id).await,
         Route::Deactivate(id) => actions::deactivate(app, caller, &id).await,
         Route::Reactivate(id) => actions::reactivate(app, caller, &id).await,

@@ -47,10 +47,10 @@ impl RequestId {
         &self.0
     }
 
-    /// Puts it on an answer.
+    /// Puts it on an answer, unless that has the one of the server that has made it.
     pub fn stamp<B>(&self, response: &mut Response<B>) {
         if let Ok(value) = HeaderValue::from_str(&self.0) {
-            response.headers_mut().insert(HEADER, value);
+            response.headers_mut().entry(HEADER).or_insert(value);
         }
     }
 }

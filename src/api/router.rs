@@ -44,6 +44,8 @@ pub enum Route {
     GetImageData(String),
     /// `PUT /v2/images/{image_id}/stage`.
     StageImageData(String),
+    /// `POST /v2/images/{image_id}/import`.
+    ImportImage(String),
     /// `GET /v2/images/{image_id}/tasks`.
     ImageTasks(String),
     /// `POST /v2/images/{image_id}/actions/deactivate`.
@@ -107,6 +109,7 @@ impl Route {
                 | Self::DeleteImage(_)
                 | Self::PutImageData(_)
                 | Self::StageImageData(_)
+                | Self::ImportImage(_)
                 | Self::Deactivate(_)
                 | Self::Reactivate(_)
                 | Self::PutTag(..)
@@ -268,7 +271,7 @@ static ROUTES: &[Row] = &[
     one("GET", "images/{image_id}/file", Route::GetImageData),
     one("PUT", "images/{image_id}/file", Route::PutImageData),
     one("PUT", "images/{image_id}/stage", Route::StageImageData),
-    later("POST", "images/{image_id}/import"),
+    one("POST", "images/{image_id}/import", Route::ImportImage),
     one("GET", "images/{image_id}/tasks", Route::ImageTasks),
     one("POST", "images/{image_id}/actions/deactivate", Route::Deactivate),
     one("POST", "images/{image_id}/actions/reactivate", Route::Reactivate),
@@ -528,8 +531,8 @@ mod tests {
     #[test]
     fn rt_routes_of_later_releases_are_known() {
         assert_eq!(
-            route(&Method::POST, "/v2/images/x/import", None),
-            Ok(Route::NotYet("images/{image_id}/import"))
+            route(&Method::POST, "/v2/images/x/locations", None),
+            Ok(Route::NotYet("images/{image_id}/locations"))
         );
     }
 

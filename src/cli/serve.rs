@@ -16,8 +16,9 @@ use crate::api::admin::{self, StatusFigures};
 use crate::api::server::{self, Listener};
 use crate::auth::{Enforcer, Keystone, PolicyError, PropertyRules, PropertyRulesError};
 use crate::buffer::Arena;
-use crate::client::{ClientError, WebGuard};
+use crate::client::{self, Client, ClientError, WebGuard};
 use crate::config::{self, ConfigError, Identity, Listen, Settings, Sources};
+use crate::import::{ImageImport, Imports, Job, PluginUnavailable, Plugins};
 use crate::lanes::Lanes;
 use crate::limits::{READ_ARENA_BYTES, SLOTS_WARM};
 use crate::meta::{MetaError, Repo, SqlRepo};
@@ -76,6 +77,12 @@ pub enum ServeError {
     /// A store can't be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// A plugin of imports is not there.
+    #[error(transparent)]
+    Plugin(#[from] PluginUnavailable),
+    /// Others can't be asked with these options.
+    #[error("HTTP to others: {0}")]
+    Client(#[source] ClientError),
     /// Keystone can't be asked with these options.
     #[error("[keystone_authtoken]: {0}")]
     Keystone(#[from] ClientError),
@@ -158,25 +165,41 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     sweep(&*repo, &stores, &settings.glissade.node_id).await?;
     let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo), Arc::clone(&stores));
     let janitor = tokio::spawn(janitor.run());
-    let uploads = wire(&settings, Arc::clone(&repo), metrics.clone(), janitor_handle)?;
+    let plugins = Plugins::new(&settings)?;
+    let uploads = Arc::new(wire(&settings, Arc::clone(&repo), metrics.clone(), janitor_handle)?);
     let reads = Arena::new(READ_ARENA_BYTES, 0).map_err(failed("mapping slots"))?;
     let keystone = match &settings.identity {
         Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),
         _ => None,
     };
+    let importing = ImageImport {
+        repo: Arc::clone(&repo),
+        stores: Arc::clone(&stores),
+        uploads: Arc::clone(&uploads),
+        plugins,
+    };
+    let (node_id, options) = (&settings.glissade.node_id, &settings.import);
+    let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(importing)];
+    let (imports, runner) =
+        Imports::new(Arc::clone(&repo), node_id, options, jobs, metrics.clone());
     let web_guard = WebGuard::new(settings.api.web_filter.clone());
-    let app = Arc::new(App {
+    let app = App {
         settings,
         repo,
         enforcer,
         property_rules,
         stores,
         uploads,
+        imports,
+        peers: Client::new(client::Options::default()).map_err(ServeError::Client)?,
         keystone,
         web_guard,
         reads,
         metrics,
-    });
+    };
+    let app = Arc::new(app);
+    let (stop_tasks, tasks_stop) = tokio::sync::oneshot::channel::<()>();
+    let tasks = tokio::spawn(runner.run(async { drop(tasks_stop.await) }));
     let _admin = start_admin(&app)?;
     let mut signals = Signals::new()?;
     match &listener {
@@ -184,6 +207,10 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
         Listener::Unix(_) => say("serving", &app.settings.listen.to_string()),
     }
     server::serve(listener, Arc::clone(&app), signals.stop()).await;
+    drop(stop_tasks);
+    if let Err(error) = tasks.await {
+        tracing::error!(%error, "the runner of tasks has ended early");
+    }
     // The last handle on the janitor ends it, after its last chore.
     drop(app);
     if tokio::time::timeout(crate::limits::JANITOR_GRACE, janitor).await.is_err() {

@@ -85,7 +85,7 @@ const LOGS: &str =
     "logs go to standard error or log_file, as text or JSON with fields of their own";
 const BROKER: &str = "no message broker is used and no notifications are sent";
 const EVENTLET: &str = "it tunes a Python server";
-const PLUGINS: &str = "imports are not served yet";
+const PLUGINS: &str = "images are not converted yet";
 
 #[rustfmt::skip]
 const GROUPS: &[Group] = &[
@@ -145,7 +145,7 @@ const GROUPS: &[Group] = &[
         keys: &["image_cache_driver=centralized_db", "image_cache_max_size=10737418240",
             "image_cache_sqlite_db=cache.db", "image_cache_stall_time=86400"] },
     Group { section: "DEFAULT", why: Why::Later, reason: "a later release acts on it",
-        keys: &["allow_anonymous_access=false", "task_time_to_live=48", "use_keystone_limits=false"] },
+        keys: &["allow_anonymous_access=false", "use_keystone_limits=false"] },
     Group { section: "barbican", why: Why::Later,
         reason: "signatures of images are not verified yet", keys: &["*"] },
     Group { section: "barbican_service_user", why: Why::Later,
@@ -164,8 +164,6 @@ const GROUPS: &[Group] = &[
         reason: "what a lost connection has cut short is always tried again, with pauses of its own",
         keys: &["db_inc_retry_interval=true", "db_max_retry_interval=10",
             "db_retry_interval=1", "use_db_reconnect"] },
-    Group { section: "glance_download_properties", why: Why::Later, reason: PLUGINS,
-        keys: &["extra_properties"] },
     Group { section: "healthcheck", why: Why::Retired,
         reason: "the path is /healthcheck, as in the pipeline that Glance ships",
         keys: &["path=/healthcheck"] },
@@ -175,10 +173,9 @@ const GROUPS: &[Group] = &[
         reason: "the format of what is uploaded is not looked at yet",
         keys: &["gpt_safety_checks_nonfatal", "require_image_format_match",
             "vmdk_allowed_types"] },
-    Group { section: "image_import_opts", why: Why::Later, reason: PLUGINS,
-        keys: &["image_import_plugins=no_op", "max_parallel_stores=1"] },
-    Group { section: "inject_metadata_properties", why: Why::Later, reason: PLUGINS,
-        keys: &["ignore_user_roles", "inject="] },
+    Group { section: "image_import_opts", why: Why::Needless,
+        reason: "data is read once and written to all of its stores at the same time",
+        keys: &["max_parallel_stores=1"] },
     Group { section: "keystone_authtoken", why: Why::Needless,
         reason: "validated tokens are kept in this process, not in memcached",
         keys: &["cache=", "memcache_password", "memcache_pool_conn_get_timeout=10",
@@ -241,11 +238,12 @@ const GROUPS: &[Group] = &[
     Group { section: "profiler_otlp", why: Why::Needless,
         reason: "osprofiler traces Python", keys: &["*"] },
     Group { section: "service_user", why: Why::Later,
-        reason: "imports are not served yet", keys: &["*"] },
-    Group { section: "task", why: Why::Later, reason: PLUGINS,
-        keys: &["task_executor=taskflow", "task_time_to_live=48"] },
-    Group { section: "taskflow_executor", why: Why::Later, reason: PLUGINS,
-        keys: &["engine_mode=parallel", "max_workers=10", "conversion_format"] },
+        reason: "tokens of services are not asked for on behalf of users", keys: &["*"] },
+    Group { section: "task", why: Why::Needless, reason: "tasks are run by this server itself",
+        keys: &["task_executor=taskflow"] },
+    Group { section: "taskflow_executor", why: Why::Needless,
+        reason: "tasks are run by this server itself",
+        keys: &["engine_mode=parallel", "conversion_format"] },
     Group { section: "wsgi", why: Why::Elsewhere, reason: "it is for uWSGI's workers",
         keys: &["task_pool_threads=16", "python_interpreter="] },
 ];

@@ -76,6 +76,14 @@ options! {
     IMAGE_CACHE_DIR = "DEFAULT" "image_cache_dir" or "";
     IMPORT_METHODS = "DEFAULT" "enabled_import_methods"
         or "glance-direct,web-download,copy-image";
+    IMPORT_PLUGINS = "image_import_opts" "image_import_plugins" or "";
+    INJECT = "inject_metadata_properties" "inject" or "";
+    IGNORE_USER_ROLES = "inject_metadata_properties" "ignore_user_roles" or "admin";
+    EXTRA_PROPERTIES = "glance_download_properties" "extra_properties"
+        or "hw_,trait:,os_distro,os_secure_boot,os_type";
+    MAX_WORKERS = "taskflow_executor" "max_workers" or "10";
+    TASK_TIME_TO_LIVE = "task" "task_time_to_live" or "48"
+        formerly "DEFAULT" "task_time_to_live";
     HASHING_ALGORITHM = "DEFAULT" "hashing_algorithm" or "sha512";
     DELAYED_DELETE = "DEFAULT" "delayed_delete" or "false";
     MAX_REQUEST_ID_LENGTH = "DEFAULT" "max_request_id_length" or "64";

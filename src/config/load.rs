@@ -16,7 +16,7 @@ use super::sections::Sections;
 use super::value::{self, Parsed};
 use super::{
     Api, Database, Durability, Glissade, Identity, IoUring, Listen, Log, Settings, Sources, Stores,
-    access, front, policy, stores, web,
+    access, front, import, policy, stores, web,
 };
 use crate::image::HashAlgo;
 use crate::limits;
@@ -25,9 +25,6 @@ const DATA_DIR_DEFAULT: &str = "glissade-data";
 const LOG_FILE_DEFAULT: &str = "glissade.log";
 const IMPORT_METHODS: [&str; 4] =
     ["glance-direct", "web-download", "copy-image", "glance-download"];
-/// Plugins of imports that Glance ships.
-const IMPORT_PLUGINS: [&str; 4] =
-    ["no_op", "inject_image_metadata", "image_conversion", "image_decompression"];
 const DAY_SECS: i128 = 86400;
 
 /// Reads the configuration that the command line, or else `OS_GLANCE_CONFIG_DIR`, names.
@@ -93,6 +90,7 @@ fn settings(
         database,
         stores,
         api,
+        import: import::import(options)?,
         policy: policy::policy(options, &dirs)?,
         glissade,
         log: log(options)?,
@@ -157,7 +155,6 @@ fn api(
     dirs: &[PathBuf],
     warnings: &mut Vec<String>,
 ) -> Result<Api, ConfigError> {
-    refuse_strange_plugins(options)?;
     refuse_lonely_cache(options)?;
     let (property_protection_file, property_protection_format) =
         policy::property_protection(options, dirs)?;
@@ -195,23 +192,6 @@ fn api(
         cors: front::cors(options)?,
         believes_forwarded: flag(&known::PROXY_HEADERS)?,
     })
-}
-
-/// A site's own plugin may be a virus scanner, and skipping that in silence is worse than not
-/// starting (`CF-17`).
-fn refuse_strange_plugins(options: &Options) -> Result<(), ConfigError> {
-    let Some(found) = options.find_in("image_import_opts", "image_import_plugins")? else {
-        return Ok(());
-    };
-    let plugins = found.parse(value::list)?;
-    match plugins.iter().find(|plugin| !IMPORT_PLUGINS.contains(&plugin.as_str())) {
-        None => Ok(()),
-        Some(plugin) => Err(found.refuse(format!(
-            "{plugin} is no plugin of this server, which has {}; take it out, or let glance-api \
-             keep serving imports beside this server",
-            IMPORT_PLUGINS.join(", ")
-        ))),
-    }
 }
 
 /// Glance does not start a cache in the database that can't say whose it is, and neither do we,

@@ -11,6 +11,7 @@ mod examine;
 mod file;
 mod front;
 mod ignored;
+mod import;
 mod known;
 mod load;
 mod nearest;
@@ -37,6 +38,7 @@ pub use error::{ConfigError, Place, Refusal, masked};
 pub use examine::{Examination, Examined, Finding, examine};
 pub use front::{Cors, Healthcheck, Probe};
 pub use ignored::Why;
+pub use import::{Import, Plugin};
 pub use load::load;
 pub use network::{Listen, Network};
 pub use secret::Secret;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub stores: Stores,
     /// Options of the API itself.
     pub api: Api,
+    /// Imports.
+    pub import: Import,
     /// `[oslo_policy]`.
     pub policy: Policy,
     /// `[glissade]`.

@@ -52,13 +52,18 @@ pub const STAGE_HOST_PROPERTY: &str = "os_glance_stage_host";
 /// Hidden property with what is known of the staged data: a [`StageRecord`].
 pub const STAGED_PROPERTY: &str = "os_glance_stage_digest";
 
+/// Hidden property with the roles of the user who asked for the running import, where a plugin
+/// wants to know them.
+pub const ROLES_PROPERTY: &str = "os_glance_import_roles";
+
 /// Properties that are the servers' own business and never shown.
-pub const HIDDEN_PROPERTIES: [&str; 5] = [
+pub const HIDDEN_PROPERTIES: [&str; 6] = [
     STAGE_HOST_PROPERTY,
     "os_glance_hash_op_host",
     CLAIM_PROPERTY,
     TASK_HOST_PROPERTY,
     STAGED_PROPERTY,
+    ROLES_PROPERTY,
 ];
 
 /// A new token for one claim by the server `node_id`: `node_id/uuid`. The UUID tells it from any

@@ -97,6 +97,18 @@ label! {
 }
 
 label! {
+    /// How the run of a task ended.
+    TaskResult {
+        /// What was asked for is done and recorded.
+        Success = "success",
+        /// It can't be done; the task says why.
+        Failure = "failure",
+        /// Another server goes on with it, or this one after its next start.
+        Left = "left",
+    }
+}
+
+label! {
     /// Why a database transaction was run again.
     DbRetry {
         /// Another one was in the way: a deadlock, a lock, a conflict of snapshots.
@@ -212,6 +224,7 @@ struct Shared {
     upload_stage_seconds: Vec<Counter>,
     downloads: Vec<IntCounter>,
     download_bytes: IntCounter,
+    tasks: Vec<IntCounter>,
     requests: IntCounterVec,
     token_lookups: Vec<IntCounter>,
     connections: IntGauge,
@@ -255,6 +268,11 @@ impl Metrics {
                 "result",
             ),
             download_bytes: declare.counter("download_bytes_total", "Image bytes sent."),
+            tasks: declare.counters::<TaskResult>(
+                "tasks_total",
+                "Runs of tasks by result.",
+                "result",
+            ),
             requests: declare.labelled_counter(
                 "requests_total",
                 "Requests answered.",
@@ -307,6 +325,11 @@ impl Metrics {
     /// Adds the wall time that an upload spent in a stage.
     pub fn stage(&self, stage: Stage, spent: Duration) {
         self.shared.upload_stage_seconds[stage.index()].inc_by(spent.as_secs_f64());
+    }
+
+    /// Counts a run of a task that has ended.
+    pub fn task_ended(&self, result: TaskResult) {
+        self.shared.tasks[result.index()].inc();
     }
 
     /// Counts a download that has ended.

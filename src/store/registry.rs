@@ -74,6 +74,12 @@ impl Registry {
         Self { entries, staging: None, tasks: None, default: default.to_owned(), is_multi }
     }
 
+    /// The same with a place for staged data, for tests.
+    #[must_use]
+    pub fn with_staging(self, staging: FileStore) -> Self {
+        Self { staging: Some(staging), ..self }
+    }
+
     /// Where data rests between being staged and being imported; absent in tests only.
     #[must_use]
     pub fn staging(&self) -> Option<&FileStore> {

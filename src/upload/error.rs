@@ -92,6 +92,12 @@ pub enum UploadError {
     /// The store that the data is read from failed.
     #[error("the data can't be read: {0}")]
     Source(#[source] StoreError),
+    /// What the data was to be fetched from; the sentence is for whoever asked for it.
+    #[error("{0}")]
+    Fetch(String),
+    /// Whoever wanted the data does not any more.
+    #[error("the transfer was stopped")]
+    Cancelled,
     /// The records failed.
     #[error(transparent)]
     Meta(#[from] MetaError),
@@ -133,6 +139,8 @@ impl From<SourceError> for UploadError {
             SourceError::Gone { received } => Self::ClientGone { received },
             SourceError::BadFraming(what) => Self::BadFraming(what),
             SourceError::Store(error) => Self::Source(error),
+            SourceError::Fetch(why) => Self::Fetch(why),
+            SourceError::Cancelled => Self::Cancelled,
         }
     }
 }

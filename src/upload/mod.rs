@@ -175,7 +175,6 @@ impl Uploads {
         image_id: &ImageId,
         hint: SizeHint,
     ) -> Result<Prepared, UploadError> {
-        let staging = stores.staging().ok_or(UploadError::UnknownStore("staging".to_owned()))?;
         let image = self.repo.get(image_id).await?;
         if !image.status.may_become(Status::Uploading) || image.status == Status::Importing {
             return Err(UploadError::WrongState {
@@ -184,6 +183,7 @@ impl Uploads {
             });
         }
         self.check_cap(hint)?;
+        let staging = stores.staging().ok_or(UploadError::UnknownStore("staging".to_owned()))?;
         let store: Arc<dyn Store> = Arc::new(staging.clone());
         self.begin(image, store, hint, Purpose::Stage, Expected::default(), None).await
     }
@@ -383,7 +383,11 @@ impl Uploads {
         Ok(reserved.map(Arc::new))
     }
 
-    async fn confirm(
+    /// Looks once more whether there is room for data that is to be recorded now.
+    ///
+    /// # Errors
+    /// As [`Uploads::reserve`].
+    pub async fn confirm(
         &self,
         room: Option<&Reservation>,
         image: &Image,
@@ -452,7 +456,8 @@ fn expected(image: &Image) -> Expected {
 
 /// The guest sees every byte of a bare raw image (`RC-08`); other formats say it in their headers,
 /// which nobody reads yet. Glance leaves it unset for an empty image.
-fn virtual_size(image: &Image, size: u64) -> Option<u64> {
+#[must_use]
+pub fn virtual_size(image: &Image, size: u64) -> Option<u64> {
     let is_bare = image.container_format.as_deref() == Some("bare");
     let is_raw = image.disk_format.as_deref() == Some("raw");
     (is_bare && is_raw && size > 0).then_some(size)

@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("quota", 3, &[]),
     ("upload", 3, &["quota"]),
     ("download", 3, &[]),
+    ("import", 4, &[]),
     ("api", 5, &[]),
     ("cli", 6, &[]),
     ("main", 7, &[]),

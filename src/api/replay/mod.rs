@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod callers;
+mod imports;
 mod lists;
 mod locations;
 mod members;
@@ -554,8 +555,8 @@ async fn sc_01_schemas() {
 
 #[tokio::test]
 async fn rt_routes_of_later_releases_say_so() {
-    let answer = ask(&World::new().await, Method::POST, "/v2/images/x/import", "{}").await;
+    let answer = ask(&World::new().await, Method::POST, "/v2/images/x/locations", "{}").await;
     assert_eq!(answer.status, 501);
-    assert!(sentence(&answer).starts_with("POST /v2/images/{image_id}/import is not served yet"));
+    assert!(sentence(&answer).starts_with("POST /v2/images/{image_id}/locations is not served"));
     assert_eq!(get(&World::new().await, "/v2/cache").await.status, 404);
 }

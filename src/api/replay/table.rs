@@ -52,6 +52,8 @@ enum Kind {
     /// Shared with the stranger.
     Lent,
     Deactivated,
+    Staged,
+    Active,
 }
 
 /// One request, and the status for each of [`EVERYBODY`].
@@ -83,6 +85,8 @@ publicize_image       Private     PATCH  ID                     public       200
 communitize_image     Private     PATCH  ID                     community    200 200 403 404 403 404
 publicize_image       Private     POST   /v2/images             as_public    201 403 403 403 403 403
 communitize_image     Private     POST   /v2/images             as_community 201 201 403 201 403 403
+modify_image          Staged      POST   ID/import              direct       202 202 403 404 403 404
+copy_image            Active      POST   ID/import              copy         202 403 403 404 403 404
 set_image_location    Private     PATCH  ID                     locate       400 400 403 404 403 404
 set_image_location    Private     PATCH  ID                     locate_web   200 200 403 404 403 404
 delete_image_location Private     PATCH  ID                     drop         409 403 403 404 403 404
@@ -124,6 +128,8 @@ schemas               Private     GET    /v2/schemas/image      -            200
 fn body(word: &'static str) -> &'static str {
     match word {
         "-" => "",
+        "direct" => r#"{"method": {"name": "glance-direct"}}"#,
+        "copy" => r#"{"method": {"name": "copy-image"}}"#,
         "as_public" => r#"{"visibility": "public"}"#,
         "as_community" => r#"{"visibility": "community"}"#,
         "add" => r#"{"member": "p"}"#,
@@ -167,6 +173,8 @@ impl std::str::FromStr for Kind {
     fn from_str(word: &str) -> Result<Self, String> {
         match word {
             "Private" => Ok(Self::Private),
+            "Staged" => Ok(Self::Staged),
+            "Active" => Ok(Self::Active),
             "Public" => Ok(Self::Public),
             "Shared" => Ok(Self::Shared),
             "Lent" => Ok(Self::Lent),
@@ -185,6 +193,11 @@ async fn seed(world: &World, kind: Kind, id: &ImageId) {
             image.container_format = Some("bare".into());
             match kind {
                 Kind::Private => image.visibility = Visibility::Private,
+                Kind::Staged | Kind::Active => {
+                    let staged = kind == Kind::Staged;
+                    image.visibility = Visibility::Private;
+                    image.status = if staged { Status::Uploading } else { Status::Active };
+                }
                 Kind::Public => image.visibility = Visibility::Public,
                 Kind::Shared | Kind::Lent => image.visibility = Visibility::Shared,
                 Kind::Deactivated => {

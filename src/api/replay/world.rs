@@ -15,12 +15,13 @@ use time::format_description::well_known::Rfc3339;
 use crate::api::App;
 use crate::auth::{Enforcer, PropertyRules};
 use crate::buffer::Arena;
-use crate::client::WebGuard;
+use crate::client::{self, Client, WebGuard};
 use crate::config::{
-    AllowDeny, Api, Cors, Database, Durability, FileStore, Glissade, Healthcheck, Identity,
+    AllowDeny, Api, Cors, Database, Durability, FileStore, Glissade, Healthcheck, Identity, Import,
     IoUring, Log, Policy, PropertyRuleFormat, Settings, Stores, WebFilter,
 };
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
+use crate::import::{ImageImport, Imports, Job, Plugins};
 use crate::lanes::Lanes;
 use crate::limits::MIB;
 use crate::meta::{ListQuery, Repo, SqlRepo};
@@ -77,6 +78,17 @@ impl World {
             metrics.clone(),
             handle,
         );
+        let uploads = Arc::new(uploads);
+        let importing = ImageImport {
+            repo: repo.clone(),
+            stores: stores.clone(),
+            uploads: uploads.clone(),
+            plugins: Plugins::default(),
+        };
+        let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(importing)];
+        // Nobody works on the tasks: what is recorded stays for the test to see.
+        let (imports, _) =
+            Imports::new(repo.clone(), "test", &settings.import, jobs, metrics.clone());
         let web_guard = WebGuard::new(settings.api.web_filter.clone());
         let settings = Arc::new(settings);
         let reads = Arena::new(MIB, 0).unwrap();
@@ -93,6 +105,8 @@ impl World {
             property_rules,
             stores,
             uploads,
+            imports,
+            peers: Client::new(client::Options::default()).unwrap(),
             keystone: None,
             web_guard,
             reads,
@@ -201,6 +215,14 @@ fn settings(sqlite_path: &Path) -> Settings {
             healthcheck: Healthcheck::default(),
             cors: Cors::default(),
             believes_forwarded: false,
+        },
+        import: Import {
+            workers: 2,
+            task_life: Duration::from_secs(3600),
+            plugins: vec![],
+            inject: vec![],
+            inject_ignored_roles: vec![],
+            download_properties: vec![],
         },
         policy: Policy::default(),
         glissade: Glissade {

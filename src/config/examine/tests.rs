@@ -76,12 +76,9 @@ fn cf_33_glances_defaults_load_and_what_they_miss_is_listed() {
 
 /// Options whose very defaults ask for what this release does not do.
 const LATER: &[&str] = &[
-    "[glance_download_properties] extra_properties",
     "[image_format] gpt_safety_checks_nonfatal",
     "[image_format] require_image_format_match",
     "[image_format] vmdk_allowed_types",
-    "[inject_metadata_properties] ignore_user_roles",
-    "[taskflow_executor] conversion_format",
 ];
 
 /// Published by an operator who put Glance on Cinder, with options of both ways to have stores.

@@ -74,13 +74,14 @@ macro_rules! task {
     };
 }
 
-/// Tasks that have not ended, of images whose property `?1` says who works on them.
+/// Tasks that have not ended, of images whose property `?1` says who works on them. That of a
+/// deleted image counts: its tasks have to be ended too.
 pub(super) const WORKED_ON: &str =
     "SELECT tasks.*, task_info.input, task_info.result, task_info.message, host.value AS host
      FROM tasks JOIN image_properties AS host ON host.image_id = tasks.image_id
         LEFT JOIN task_info ON task_info.task_id = tasks.id
      WHERE tasks.status IN ('pending', 'processing') AND tasks.deleted = false
-       AND host.name = ?1 AND host.deleted = false
+       AND host.name = ?1
      ORDER BY tasks.created_at, tasks.id";
 
 /// The task with the id `?1`.

@@ -98,6 +98,12 @@ pub enum SourceError {
     /// The store that the data is read from failed, or has fewer bytes than it said.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It can't be fetched; the sentence is for whoever asked for it.
+    #[error("{0}")]
+    Fetch(String),
+    /// Whoever wanted the data does not any more.
+    #[error("the transfer was stopped")]
+    Cancelled,
 }
 
 /// A request's body on its socket.

@@ -1,0 +1,91 @@
+//! Options of imports: how many run, what may be fetched, what is done to images on their way in.
+
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::known;
+use super::options::Options;
+use super::value::{self, Parsed};
+
+/// Plugins by the names that `image_import_plugins` gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plugin {
+    /// Does nothing.
+    NoOp,
+    /// Sets properties.
+    InjectImageMetadata,
+    /// Makes the format that the operator wants.
+    ImageConversion,
+    /// Unpacks.
+    ImageDecompression,
+}
+
+/// Every plugin by its name.
+pub(super) const PLUGINS: [(&str, Plugin); 4] = [
+    ("no_op", Plugin::NoOp),
+    ("inject_image_metadata", Plugin::InjectImageMetadata),
+    ("image_conversion", Plugin::ImageConversion),
+    ("image_decompression", Plugin::ImageDecompression),
+];
+
+/// Options of imports.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// `[taskflow_executor] max_workers`: imports that run at the same time.
+    pub workers: usize,
+    /// `[task] task_time_to_live`: how long the record of a task stays after its end.
+    pub task_life: Duration,
+    /// `image_import_plugins`, in order.
+    pub plugins: Vec<Plugin>,
+    /// `[inject_metadata_properties] inject`.
+    pub inject: Vec<(String, String)>,
+    /// `[inject_metadata_properties] ignore_user_roles`.
+    pub inject_ignored_roles: Vec<String>,
+    /// `[glance_download_properties] extra_properties`: beginnings of names.
+    pub download_properties: Vec<String>,
+}
+
+/// Reads the options.
+///
+/// # Errors
+/// The first value that can't be used.
+pub(super) fn import(options: &Options) -> Result<Import, ConfigError> {
+    let hours: u64 = options
+        .need(&known::TASK_TIME_TO_LIVE, value::number(0..=1_000_000, "a number of hours"))?;
+    Ok(Import {
+        workers: options.need(&known::MAX_WORKERS, value::number(1..=1024, "a number of tasks"))?,
+        task_life: Duration::from_secs(hours * 3600),
+        plugins: options.need(&known::IMPORT_PLUGINS, plugins)?,
+        inject: options.need(&known::INJECT, value::dict)?,
+        inject_ignored_roles: options.need(&known::IGNORE_USER_ROLES, value::list)?,
+        download_properties: options.need(&known::EXTRA_PROPERTIES, value::list)?,
+    })
+}
+
+/// A site's own plugin may be a virus scanner, and skipping that in silence is worse than not
+/// starting (`CF-17`).
+fn plugins(text: &str) -> Parsed<Vec<Plugin>> {
+    let known = |name: &String| {
+        let plugin = PLUGINS.iter().find(|(known, _)| known == name).map(|(_, plugin)| *plugin);
+        plugin.ok_or_else(|| {
+            format!(
+                "{name} is no plugin of this server, which has {}; take it out, or let glance-api \
+                 keep serving imports beside this server",
+                PLUGINS.map(|(name, _)| name).join(", ")
+            )
+        })
+    };
+    value::list(text)?.iter().map(known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cf_17_plugins_keep_their_order_and_unknown_ones_are_refused() {
+        let both = plugins("[inject_image_metadata, no_op]").map_err(|_| ());
+        assert_eq!(both, Ok(vec![Plugin::InjectImageMetadata, Plugin::NoOp]));
+        assert!(plugins("no_op,acme_scanner").is_err_and(|why| why.starts_with("acme_scanner is")));
+    }
+}

@@ -1,0 +1,393 @@
+//! The import of an image's data, by whichever method: fetch, plugins, place.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::order::{Method, Order};
+use super::place::{self, Flow, Placement, Spoilt};
+use super::plugin::{Material, Plugins};
+use super::run::{Done, Job, Run, Stop};
+use super::runner::result_of;
+use super::{IMAGE_IMPORT, lists, reason};
+use crate::image::{Digests, Expected, Image, Location, Status};
+use crate::limits::MIB;
+use crate::meta::{
+    Data, ImageChange, MetaError, ROLES_PROPERTY, Repo, STAGE_HOST_PROPERTY, STAGED_PROPERTY,
+    StageRecord, TaskChange,
+};
+use crate::quota::Reservation;
+use crate::store::file::FileStore;
+use crate::store::{Registry, SizeHint, Source, Staged, Store};
+use crate::upload::{self, Arrived, StoreSource, UploadError, Uploads};
+
+/// Imports the data of images.
+#[derive(Debug)]
+pub struct ImageImport {
+    /// Image records.
+    pub repo: Arc<dyn Repo>,
+    /// Where data goes.
+    pub stores: Arc<Registry>,
+    /// How it gets there.
+    pub uploads: Arc<Uploads>,
+    /// What is done to it on the way.
+    pub plugins: Plugins,
+}
+
+/// Why an import fails, and the stores that have failed: all, where none is named.
+#[derive(Debug)]
+struct Broken {
+    reason: String,
+    failed: Option<Vec<String>>,
+}
+
+impl Broken {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), failed: None }
+    }
+}
+
+impl From<UploadError> for Broken {
+    fn from(error: UploadError) -> Self {
+        tracing::info!(%error, "an import fails");
+        Self::new(reason::of(&error))
+    }
+}
+
+impl From<Spoilt> for Broken {
+    fn from(Spoilt { store, error, failed }: Spoilt) -> Self {
+        let reason = reason::of(&error);
+        Self { reason: format!("Store {store}: {reason}"), failed: Some(failed) }
+    }
+}
+
+/// One import, with what is known at its beginning.
+struct Import<'a> {
+    job: &'a ImageImport,
+    run: &'a Run,
+    order: Order,
+    image: Image,
+    stores: Vec<Arc<dyn Store>>,
+}
+
+#[async_trait]
+impl Job for ImageImport {
+    fn kind(&self) -> &'static str {
+        IMAGE_IMPORT
+    }
+
+    async fn run(&self, run: &Run) -> Result<Done, Stop> {
+        let Some(order) = Order::of(&run.task) else {
+            let reason = "The task's record can't be read".to_owned();
+            return Err(Stop::Failed { reason, image: ImageChange::default() });
+        };
+        let image = self.claim(run, &order).await?;
+        let stores = match self.targets(&order) {
+            Ok(stores) => stores,
+            Err(broken) => return Err(stop(&order, &image, broken)),
+        };
+        let import = Import { job: self, run, order, image, stores };
+        import.run().await.map_err(|broken| stop(&import.order, &import.image, broken))
+    }
+
+    /// Staged data goes with the import's success; a failed one can go on with it. What was fetched
+    /// goes in any case.
+    async fn tidy(&self, run: &Run, is_success: bool) {
+        let Some(Order { method, .. }) = Order::of(&run.task) else { return };
+        let was_staged = method == Method::GlanceDirect;
+        if let Some(staging) = self.stores.staging().filter(|_| is_success || !was_staged) {
+            upload::unstage(staging, run.image_id()).await;
+        }
+    }
+}
+
+/// The end of an import that has failed: the image is what it was before.
+fn stop(order: &Order, image: &Image, broken: Broken) -> Stop {
+    let mut change = ImageChange::default();
+    let before = order.method.starts_from();
+    if image.status == Status::Importing {
+        change.status = Some((Status::Importing, before));
+        change.clears_sizes = before == Status::Queued;
+    }
+    change.dropped.insert(ROLES_PROPERTY.to_owned());
+    let failed = broken.failed.as_ref().unwrap_or(&order.stores);
+    lists::ended(image, failed, &mut change);
+    Stop::Failed { reason: broken.reason, image: change }
+}
+
+impl ImageImport {
+    /// The task is worked on from now on: the image is `importing`, unless it has data already, and
+    /// its lists say where to.
+    async fn claim(&self, run: &Run, order: &Order) -> Result<Image, Stop> {
+        let lost = |error: MetaError| {
+            tracing::info!(task = run.task.id, %error, "a task can't be begun");
+            Stop::Lost
+        };
+        let image = self.repo.get(run.image_id()).await.map_err(lost)?;
+        let mut change = ImageChange::default();
+        lists::begun(&image, &order.stores, &mut change);
+        if order.method.brings_data() && image.status != Status::Importing {
+            change.status = Some((order.method.starts_from(), Status::Importing));
+        }
+        match self.repo.step_task(&run.hold, &TaskChange::Processing, &change).await {
+            Err(MetaError::Conflict { actual, .. }) => {
+                let reason = format!("The image became {actual} before its import began");
+                Err(stop(order, &image, Broken::new(reason)))
+            }
+            claimed => claimed.map_err(lost),
+        }
+    }
+
+    /// The stores that the data goes to.
+    fn targets(&self, order: &Order) -> Result<Vec<Arc<dyn Store>>, Broken> {
+        let named = order.stores.iter().map(String::as_str);
+        let only = order.stores.is_empty().then(|| self.stores.default_id());
+        let store = |id: &str| {
+            let found = self.stores.get(id).cloned();
+            found.ok_or_else(|| UploadError::UnknownStore(id.to_owned()).into())
+        };
+        named.chain(only).map(store).collect()
+    }
+
+    fn staging(&self) -> Result<&FileStore, Broken> {
+        self.stores.staging().ok_or_else(|| Broken::new("This server stages nothing"))
+    }
+}
+
+impl Import<'_> {
+    async fn run(&self) -> Result<Done, Broken> {
+        if self.run.is_resumed {
+            self.clear().await?;
+        }
+        match &self.order.method {
+            Method::CopyImage => self.copy().await,
+            Method::GlanceDirect => self.import_staged().await,
+            Method::WebDownload { .. } | Method::GlanceDownload { .. } => {
+                Err(Broken::new("This server can't fetch images yet"))
+            }
+        }
+    }
+
+    /// Removes what a run that was cut short has left.
+    async fn clear(&self) -> Result<(), Broken> {
+        for store in &self.stores {
+            if !self.is_in(&**store) {
+                let cleared = place::clear(&**store, &self.image.id).await;
+                cleared.map_err(|error| Broken::from(UploadError::Store(error)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_in(&self, store: &dyn Store) -> bool {
+        let holds = |at: &Location| self.job.stores.of_location(at).map(|s| s.id().to_owned());
+        self.image.locations.iter().any(|at| holds(at).as_deref() == Some(store.id()))
+    }
+
+    /// `glance-direct`: what is staged, and was hashed then.
+    async fn import_staged(&self) -> Result<Done, Broken> {
+        let found = self.job.staging()?.staged(&self.image.id).await;
+        let found = found.map_err(|error| Broken::from(UploadError::Source(error)))?;
+        let staged = found.ok_or_else(|| {
+            Broken::new("The staged data is not on this server; delete the image and stage it anew")
+        })?;
+        let record = StageRecord::of(&self.image).filter(|record| record.size == staged.size);
+        let digests = record.as_ref().and_then(StageRecord::digests);
+        let virtual_size = record.and_then(|record| record.virtual_size);
+        self.import_file(staged, digests, virtual_size).await
+    }
+
+    /// A file of ours: through the plugins, and into the stores.
+    async fn import_file(
+        &self,
+        staged: Staged,
+        digests: Option<Digests>,
+        virtual_size: Option<u64>,
+    ) -> Result<Done, Broken> {
+        let mut material = self.material(Some(staged), digests);
+        material.virtual_size = virtual_size;
+        self.job.plugins.run(&mut material).await.map_err(Broken::new)?;
+        let done = self.place_file(&material).await;
+        if done.is_err() {
+            self.job.plugins.revert(&material).await;
+        }
+        done
+    }
+
+    fn material(&self, staged: Option<Staged>, digests: Option<Digests>) -> Material {
+        let roles = self.image.properties.get(ROLES_PROPERTY).map(String::as_str);
+        let roles = roles.unwrap_or_default().split(',').map(str::to_owned).collect();
+        Material {
+            image: self.image.clone(),
+            staged,
+            digests,
+            virtual_size: None,
+            change: ImageChange::default(),
+            roles,
+        }
+    }
+
+    async fn place_file(&self, material: &Material) -> Result<Done, Broken> {
+        let staged = material.staged.clone().ok_or_else(|| Broken::new("There is no file"))?;
+        self.run.watch.expect(staged.size);
+        let room = self.reserve(SizeHint::Known(staged.size)).await?;
+        let mut placement = Placement::default();
+        let mut left = self.stores.clone();
+        let known = material.digests.clone().map(|digests| (staged.size, digests));
+        if let Some((size, digests)) = &known {
+            let promised = self.promised(None);
+            promised.verify(*size, digests).map_err(UploadError::Mismatch)?;
+            left = place::adopt(self.run, &staged, left, &mut placement).await;
+        }
+        if !left.is_empty() && !self.is_spoilt(&placement) {
+            let location = Location::new(format!("file://{}", staged.path.display()), None);
+            let opened = self.job.staging()?.open(&location).await;
+            let source = match opened {
+                Ok(source) => source,
+                Err(error) => return self.give_up(placement, UploadError::Source(error)).await,
+            };
+            let flow = Flow {
+                hint: SizeHint::Known(staged.size),
+                expected: self.promised(known.as_ref().map(|(_, digests)| digests)),
+                room: room.clone(),
+            };
+            self.pour(source, left, flow, &mut placement).await?;
+        }
+        let placement = placement.judged(self.order.all_must_succeed).await?;
+        let arrived = place::found(&placement, known);
+        self.done(placement, arrived, room, material).await
+    }
+
+    /// Whether one store that has failed already spoils the whole, so that nothing need be read.
+    fn is_spoilt(&self, placement: &Placement) -> bool {
+        self.order.all_must_succeed && !placement.failed.is_empty()
+    }
+
+    async fn give_up<T>(&self, placement: Placement, error: UploadError) -> Result<T, Broken> {
+        placement.undo().await;
+        Err(error.into())
+    }
+
+    /// Pours into stores, and takes back what others have when that fails as a whole.
+    async fn pour(
+        &self,
+        source: Source,
+        stores: Vec<Arc<dyn Store>>,
+        flow: Flow,
+        placement: &mut Placement,
+    ) -> Result<(), Broken> {
+        let source = StoreSource::new(source);
+        let (uploads, run) = (&self.job.uploads, self.run);
+        let ids: Vec<String> = stores.iter().map(|store| store.id().to_owned()).collect();
+        let Err(error) = place::pour(uploads, run, source, stores, flow, placement).await else {
+            return Ok(());
+        };
+        if self.order.all_must_succeed || placement.objects.is_empty() {
+            return self.give_up(std::mem::take(placement), error).await;
+        }
+        // Others have the data without a byte of it having moved; these have not.
+        tracing::info!(%error, ?ids, "some stores get no copy");
+        let failed = |id: String| (id, UploadError::Fetch(reason::of(&error)));
+        placement.failed.retain(|(id, _)| !ids.contains(id));
+        placement.failed.extend(ids.into_iter().map(failed));
+        Ok(())
+    }
+
+    /// What the record promises of its data, and what is known of it besides (`DU-08`).
+    fn promised(&self, known: Option<&Digests>) -> Expected {
+        let image = &self.image;
+        let multihash = image.os_hash_algo.clone().zip(image.os_hash_value.clone());
+        let known_hash =
+            known.map(|known| (known.os_hash_algo.name().to_owned(), known.os_hash_value.clone()));
+        Expected {
+            size: image.size.filter(|_| !self.order.method.brings_data()),
+            checksum: image.checksum.clone().or_else(|| known.map(|known| known.checksum.clone())),
+            multihash: multihash.or(known_hash),
+        }
+    }
+
+    /// Room for a copy in every store, beside those that there are.
+    async fn reserve(&self, hint: SizeHint) -> Result<Option<Arc<Reservation>>, Broken> {
+        let copies = (self.stores.len() + self.image.locations.len()) as u64;
+        let hint = match hint {
+            SizeHint::Known(size) => SizeHint::Known(size.saturating_mul(copies)),
+            SizeHint::Unknown => SizeHint::Unknown,
+        };
+        Ok(self.job.uploads.reserve(&self.image, hint).await?)
+    }
+
+    /// `copy-image`: from the best copy that can be read, without a scratch file.
+    async fn copy(&self) -> Result<Done, Broken> {
+        let size = self.image.size.unwrap_or(0);
+        self.run.watch.expect(size);
+        let room = self.reserve(SizeHint::Known(size)).await?;
+        let mut placement = Placement::default();
+        let mut left = self.stores.clone();
+        left.retain(|store| !self.is_in(&**store));
+        let (from, source) = self.best_copy().await?;
+        left = place::cloned(self.run, from, left, &mut placement).await;
+        if !left.is_empty() && !self.is_spoilt(&placement) {
+            let flow = Flow {
+                hint: SizeHint::Known(source.size()),
+                expected: self.promised(None),
+                room: room.clone(),
+            };
+            self.pour(source, left, flow, &mut placement).await?;
+        }
+        let placement = placement.judged(self.order.all_must_succeed).await?;
+        let material = self.material(None, None);
+        self.done(placement, None, room, &material).await
+    }
+
+    /// The best store's copy that can be opened.
+    async fn best_copy(&self) -> Result<(&Location, Source), Broken> {
+        let mut last = None;
+        for location in self.job.stores.by_weight(&self.image.locations) {
+            match self.job.stores.open_at(location).await {
+                Ok(source) => return Ok((location, source)),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Err(UploadError::Source(error).into()),
+            None => Err(Broken::new("The image has no data to copy")),
+        }
+    }
+
+    /// What is to be recorded.
+    async fn done(
+        &self,
+        placement: Placement,
+        arrived: Option<Arrived>,
+        room: Option<Arc<Reservation>>,
+        material: &Material,
+    ) -> Result<Done, Broken> {
+        let size = arrived.as_ref().map_or(self.image.size.unwrap_or(0), |arrived| arrived.size);
+        let total =
+            size.saturating_mul((placement.objects.len() + self.image.locations.len()) as u64);
+        if let Err(error) = self.job.uploads.confirm(room.as_deref(), &self.image, total).await {
+            return self.give_up(placement, error).await;
+        }
+        let mut change = material.change.clone();
+        let failed: Vec<String> = placement.failed.iter().map(|(id, _)| id.clone()).collect();
+        lists::ended(&self.image, &failed, &mut change);
+        if let Some(Arrived { size, digests }) = arrived.filter(|_| self.order.method.brings_data())
+        {
+            let guest = || upload::virtual_size(&self.image, size);
+            let virtual_size = material.virtual_size.or_else(guest);
+            change.data = Some(Data { size, virtual_size, digests });
+            change.status = Some((Status::Importing, Status::Active));
+            let scratch = [STAGE_HOST_PROPERTY, STAGED_PROPERTY];
+            change.dropped.extend(scratch.map(str::to_owned));
+        }
+        change.dropped.insert(ROLES_PROPERTY.to_owned());
+        change.locations = placement.objects.iter().map(|(_, at)| at.clone()).collect();
+        Ok(Done {
+            image: change,
+            message: format!("Copied {} MiB", size / MIB as u64),
+            result: result_of(&self.image.id),
+            objects: placement.objects,
+            room: room.map(|room| (room, total)),
+        })
+    }
+}

@@ -1,0 +1,37 @@
+//! Interoperable import: data that is staged, fetched or copied becomes an image's data, in any
+//! number of stores.
+//!
+//! A request becomes a task in the database, which holds its image's lock, before it is answered; a
+//! [`Runner`] works on tasks, so many at a time, and whatever it has not ended goes on after a
+//! restart, or elsewhere when the server has died ([`runner`]). What a task does is a [`Job`]: it
+//! changes nothing that is recorded by itself. It answers what is to be recorded, and the runner
+//! records image, lists, task and lock in one transaction.
+//!
+//! ```text
+//! begin_task --> pending --> processing --------------------> success
+//!    lock          |            | fetch --> plugins --> place    |  locations, active, lists
+//!                  |            |                         |      |  lock given back
+//!                  +------------+--- any failure ---------+--> failure: status, lists as before
+//! ```
+
+mod flow;
+mod lists;
+mod order;
+mod place;
+mod plugin;
+mod reason;
+mod run;
+pub mod runner;
+
+pub use flow::ImageImport;
+pub use lists::lists_cleared;
+pub use order::{Method, Order};
+pub use plugin::{Material, Plugin, PluginUnavailable, Plugins};
+pub use run::{Done, Job, Object, Run, Secret, Stop, Watch, Watched};
+pub use runner::{Imports, Runner};
+
+/// The kind of task that imports an image's data.
+pub const IMAGE_IMPORT: &str = "api_image_import";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Puts data into stores: by a name or by shared blocks where it need not move, and else by one
+//! reading, hashed once, for all the others.
+
+use std::sync::Arc;
+
+use super::run::{Object, Run, Watched};
+use super::runner::remove_object;
+use crate::image::{Digests, Expected, ImageId, Location};
+use crate::quota::Reservation;
+use crate::store::{Draft, Placed, SizeHint, Staged, Store, StoreError, StoreErrorKind};
+use crate::upload::{Arrived, ByteSource, Ending, Poured, Target, UploadError, Uploads};
+
+/// What came of it, store by store.
+#[derive(Debug, Default)]
+pub(super) struct Placement {
+    /// Objects that are there and have no record.
+    pub(super) objects: Vec<Object>,
+    /// Stores that have none, and why.
+    pub(super) failed: Vec<(String, UploadError)>,
+    /// What was found out about bytes that had to move.
+    pub(super) arrived: Option<Arrived>,
+}
+
+impl Placement {
+    /// Takes every object back.
+    pub(super) async fn undo(self) {
+        for (store, location) in self.objects {
+            remove_object(&*store, &location).await;
+        }
+    }
+
+    /// Whether it will do, where all or any of the stores have to have the data. If not, what there
+    /// is is taken back.
+    pub(super) async fn judged(mut self, all_must_succeed: bool) -> Result<Self, Spoilt> {
+        let is_spoilt = match all_must_succeed {
+            true => !self.failed.is_empty(),
+            false => self.objects.is_empty(),
+        };
+        if !is_spoilt {
+            return Ok(self);
+        }
+        let failed = self.failed.iter().map(|(id, _)| id.clone()).collect();
+        let first = std::mem::take(&mut self.failed).into_iter().next();
+        self.undo().await;
+        let (store, error) = first.unwrap_or((String::new(), UploadError::EngineGone));
+        Err(Spoilt { store, error, failed })
+    }
+
+    fn fail(&mut self, store: &dyn Store, error: UploadError) {
+        tracing::info!(store = store.id(), %error, "a store gets no copy");
+        self.failed.push((store.id().to_owned(), error));
+    }
+}
+
+/// Why there is nothing.
+#[derive(Debug)]
+pub(super) struct Spoilt {
+    /// The store that failed first.
+    pub(super) store: String,
+    /// How.
+    pub(super) error: UploadError,
+    /// Every store that failed.
+    pub(super) failed: Vec<String>,
+}
+
+/// What is poured, besides where to.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) hint: SizeHint,
+    pub(super) expected: Expected,
+    pub(super) room: Option<Arc<Reservation>>,
+}
+
+/// Gives staged data, which is hashed already, to every store that can take it as it lies. Answers
+/// those that can't.
+pub(super) async fn adopt(
+    run: &Run,
+    staged: &Staged,
+    stores: Vec<Arc<dyn Store>>,
+    placement: &mut Placement,
+) -> Vec<Arc<dyn Store>> {
+    let mut left = Vec::new();
+    for store in stores {
+        let placed = match store.adopt(run.image_id(), staged).await {
+            Err(error) if error.kind() == StoreErrorKind::Exists => {
+                match clear(&*store, run.image_id()).await {
+                    Ok(()) => store.adopt(run.image_id(), staged).await,
+                    Err(error) => Err(error),
+                }
+            }
+            placed => placed,
+        };
+        sort(store, placed, placement, &mut left);
+    }
+    left
+}
+
+/// The same for data that is in another store.
+pub(super) async fn cloned(
+    run: &Run,
+    from: &Location,
+    stores: Vec<Arc<dyn Store>>,
+    placement: &mut Placement,
+) -> Vec<Arc<dyn Store>> {
+    let mut left = Vec::new();
+    for store in stores {
+        let placed = match Store::clone_from(&*store, run.image_id(), from).await {
+            Err(error) if error.kind() == StoreErrorKind::Exists => {
+                match clear(&*store, run.image_id()).await {
+                    Ok(()) => Store::clone_from(&*store, run.image_id(), from).await,
+                    Err(error) => Err(error),
+                }
+            }
+            placed => placed,
+        };
+        sort(store, placed, placement, &mut left);
+    }
+    left
+}
+
+fn sort(
+    store: Arc<dyn Store>,
+    placed: Result<Placed, StoreError>,
+    placement: &mut Placement,
+    left: &mut Vec<Arc<dyn Store>>,
+) {
+    match placed {
+        Ok(Placed::There(location)) => placement.objects.push((store, location)),
+        Ok(Placed::BytesMustMove) => left.push(store),
+        Err(error) => placement.fail(&*store, error.into()),
+    }
+}
+
+/// Reads `source` once, for all of `stores`. When it fails as a whole, every store has.
+pub(super) async fn pour<S: ByteSource + Send + 'static>(
+    uploads: &Uploads,
+    run: &Run,
+    source: S,
+    stores: Vec<Arc<dyn Store>>,
+    flow: Flow,
+    placement: &mut Placement,
+) -> Result<(), UploadError> {
+    let mut targets = Vec::new();
+    for store in stores {
+        match begin(&*store, run.image_id(), flow.hint).await {
+            Ok(draft) => targets.push(Target { store, draft }),
+            Err(error) => placement.fail(&*store, error.into()),
+        }
+    }
+    if targets.is_empty() {
+        return Ok(());
+    }
+    let source = Watched::new(source, &run.watch);
+    let pouring = uploads.pouring(source, targets, flow.hint, flow.expected).within(flow.room);
+    let poured = uploads.engines.run(move || pouring.run(|_, _| {})).await;
+    let Poured { arrived, stores, .. } = poured.map_err(|_| UploadError::EngineGone)?;
+    for outcome in stores {
+        match outcome.ending {
+            Ending::Sealed(location) => placement.objects.push((outcome.store, location)),
+            Ending::Failed(error) => placement.fail(&*outcome.store, error.into()),
+            Ending::Discarded => {}
+        }
+    }
+    placement.arrived = Some(arrived?);
+    Ok(())
+}
+
+/// Begins a draft. What an earlier try has left of the image is removed first: nobody else writes
+/// while the task has the lock, and no record names it.
+async fn begin(
+    store: &dyn Store,
+    id: &ImageId,
+    hint: SizeHint,
+) -> Result<Box<dyn Draft>, StoreError> {
+    match store.begin(id, hint).await {
+        Err(error) if error.kind() == StoreErrorKind::Exists => {
+            clear(store, id).await?;
+            store.begin(id, hint).await
+        }
+        begun => begun,
+    }
+}
+
+/// Removes what an earlier try has left of an image in a store that its record does not name.
+pub(super) async fn clear(store: &dyn Store, id: &ImageId) -> Result<(), StoreError> {
+    if store.discard_orphan(id).await? {
+        tracing::info!(image_id = %id, store = store.id(), "what an earlier try has left is gone");
+    }
+    Ok(())
+}
+
+/// Digests of data that did not move, or of what arrived.
+pub(super) fn found(placement: &Placement, known: Option<(u64, Digests)>) -> Option<Arrived> {
+    let known = known.map(|(size, digests)| Arrived { size, digests });
+    placement.arrived.clone().or(known)
+}

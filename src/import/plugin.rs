@@ -1,0 +1,220 @@
+//! What an operator has done to images on their way in: one step after another, in the order of
+//! `image_import_plugins`, each with its own way back (`PI-01`).
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::config::{self, Settings};
+use crate::image::{Digests, Image};
+use crate::meta::ImageChange;
+use crate::store::Staged;
+
+/// What a plugin works on, and what it has made of it.
+#[derive(Clone, Debug)]
+pub struct Material {
+    /// The image as it is recorded.
+    pub image: Image,
+    /// Its data, where a plugin needs a file. A plugin that makes another file puts it beside this
+    /// one (`FileStore::beside`) and names it here; the original stays for the next try.
+    pub staged: Option<Staged>,
+    /// What is known of the data; a plugin that changes the data forgets it.
+    pub digests: Option<Digests>,
+    /// Guest-visible bytes, when known.
+    pub virtual_size: Option<u64>,
+    /// What becomes of the record with the import: properties set, formats changed.
+    pub change: ImageChange,
+    /// Roles of the user who asked for the import.
+    pub roles: Vec<String>,
+}
+
+/// One step.
+#[async_trait]
+pub trait Plugin: Send + Sync + fmt::Debug {
+    /// Its name in `image_import_plugins`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it reads the data, which then has to be a file.
+    fn needs_file(&self) -> bool {
+        false
+    }
+
+    /// Does it. The error is a sentence for whoever asked for the import.
+    async fn run(&self, material: &mut Material) -> Result<(), String>;
+
+    /// Removes what it has made, because it or a later step has failed.
+    async fn revert(&self, _material: &Material) {}
+}
+
+/// A configured plugin that this build does not have.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "image_import_plugins: {0} is not served by this release; take it out, or let glance-api keep \
+     serving imports beside this server"
+)]
+pub struct PluginUnavailable(&'static str);
+
+/// The plugins of a server, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Plugins(Vec<Arc<dyn Plugin>>);
+
+impl Plugins {
+    /// Those that the configuration names.
+    ///
+    /// # Errors
+    /// [`PluginUnavailable`]: skipping one in silence would be worse than not starting (`CF-17`).
+    pub fn new(settings: &Settings) -> Result<Self, PluginUnavailable> {
+        let options = &settings.import;
+        let plugin = |plugin: &config::Plugin| -> Result<Arc<dyn Plugin>, PluginUnavailable> {
+            match plugin {
+                config::Plugin::NoOp => Ok(Arc::new(NoOp)),
+                config::Plugin::InjectImageMetadata => Ok(Arc::new(InjectImageMetadata {
+                    properties: options.inject.clone(),
+                    ignored_roles: options.inject_ignored_roles.clone(),
+                })),
+                config::Plugin::ImageConversion => Err(PluginUnavailable("image_conversion")),
+                config::Plugin::ImageDecompression => Err(PluginUnavailable("image_decompression")),
+            }
+        };
+        Ok(Self(options.plugins.iter().map(plugin).collect::<Result<_, _>>()?))
+    }
+
+    /// Whether one of them needs the data as a file.
+    #[must_use]
+    pub fn need_file(&self) -> bool {
+        self.0.iter().any(|plugin| plugin.needs_file())
+    }
+
+    /// Runs them all. When one fails, it and those before it are undone.
+    ///
+    /// # Errors
+    /// The plugin's sentence.
+    pub async fn run(&self, material: &mut Material) -> Result<(), String> {
+        for (index, plugin) in self.0.iter().enumerate() {
+            tracing::debug!(image_id = %material.image.id, plugin = plugin.name(), "a plugin runs");
+            if let Err(reason) = plugin.run(material).await {
+                self.revert_before(index + 1, material).await;
+                return Err(format!("{}: {reason}", plugin.name()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes them all, because the import has failed after them.
+    pub async fn revert(&self, material: &Material) {
+        self.revert_before(self.0.len(), material).await;
+    }
+
+    async fn revert_before(&self, end: usize, material: &Material) {
+        for plugin in self.0[..end].iter().rev() {
+            plugin.revert(material).await;
+        }
+    }
+}
+
+/// `no_op`: shows that plugins run (`PI-05`).
+#[derive(Debug)]
+struct NoOp;
+
+#[async_trait]
+impl Plugin for NoOp {
+    fn name(&self) -> &'static str {
+        "no_op"
+    }
+
+    async fn run(&self, _: &mut Material) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// `inject_image_metadata`: properties for the images of ordinary users, in place of theirs
+/// (`PI-02`).
+#[derive(Debug)]
+struct InjectImageMetadata {
+    properties: Vec<(String, String)>,
+    ignored_roles: Vec<String>,
+}
+
+#[async_trait]
+impl Plugin for InjectImageMetadata {
+    fn name(&self) -> &'static str {
+        "inject_image_metadata"
+    }
+
+    async fn run(&self, material: &mut Material) -> Result<(), String> {
+        let is_ignored =
+            |role: &String| self.ignored_roles.iter().any(|own| own.eq_ignore_ascii_case(role));
+        if material.roles.iter().any(is_ignored) {
+            return Ok(());
+        }
+        // The service's own namespace is not for operators either, as in Glance.
+        let open = self.properties.iter().filter(|(name, _)| !name.starts_with("os_glance"));
+        material.change.set.extend(open.cloned());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::image::ImageId;
+
+    fn material(roles: &[&str]) -> Material {
+        Material {
+            image: Image::queued(ImageId::random()),
+            staged: None,
+            digests: None,
+            virtual_size: None,
+            change: ImageChange::default(),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn pi_02_properties_are_injected_for_ordinary_users() {
+        let inject = InjectImageMetadata {
+            properties: vec![("a".into(), "1".into()), ("os_glance_x".into(), "2".into())],
+            ignored_roles: vec!["admin".into()],
+        };
+        let mut user = material(&["member"]);
+        inject.run(&mut user).await.unwrap();
+        assert_eq!(user.change.set, [("a".to_owned(), "1".to_owned())].into());
+        let mut admin = material(&["member", "Admin"]);
+        inject.run(&mut admin).await.unwrap();
+        assert!(admin.change.set.is_empty());
+    }
+
+    /// Notes what is asked of it, and fails when told to.
+    #[derive(Debug)]
+    struct Noted(&'static str, bool, Arc<Mutex<Vec<String>>>);
+
+    #[async_trait]
+    impl Plugin for Noted {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        async fn run(&self, _: &mut Material) -> Result<(), String> {
+            self.2.lock().unwrap().push(format!("run {}", self.0));
+            if self.1 { Err("no".into()) } else { Ok(()) }
+        }
+
+        async fn revert(&self, _: &Material) {
+            self.2.lock().unwrap().push(format!("revert {}", self.0));
+        }
+    }
+
+    #[tokio::test]
+    async fn pi_01_plugins_run_in_order_and_go_back_in_reverse() {
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let plugin = |name, fails| Arc::new(Noted(name, fails, notes.clone())) as Arc<dyn Plugin>;
+        let plugins = Plugins(vec![plugin("a", false), plugin("b", true), plugin("c", false)]);
+        assert_eq!(plugins.run(&mut material(&[])).await.unwrap_err(), "b: no");
+        let noted = std::mem::take(&mut *notes.lock().unwrap());
+        assert_eq!(noted, ["run a", "run b", "revert b", "revert a"]);
+    }
+}
