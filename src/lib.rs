@@ -11,6 +11,7 @@
 //! 3  upload  download  auth  quota  the data plane's two stories; who may; how much
 //! 2  store  meta                    image data at rest; records in SQL
 //! 1  ring  rbd  lanes  client       the only code that knows io_uring; librbd; hashing; HTTP to others
+//!    inspect                        and the formats of images
 //! 0  image limits observe config buffer   nouns, bounds, numbers, options, memory
 //! ```
 
@@ -24,6 +25,7 @@ pub mod observe;
 
 // Layer 1
 pub mod client;
+pub mod inspect;
 pub mod lanes;
 #[allow(unsafe_code)]
 pub mod rbd;

@@ -157,6 +157,12 @@ pub const S3_DOCUMENT_BYTES_MAX: usize = 4 * MIB;
 /// Slots that one upload's connection to S3 takes ahead of what it has sent.
 pub const S3_STREAM_AHEAD_SLOTS: usize = 2;
 
+/// The beginning of an image by which its format is known, and a step of looking further. It is
+/// what Glance reads at once, and so what its inspector judges by.
+pub const INSPECT_WINDOW_BYTES: usize = 64 * KIB;
+/// The descriptor of a VMDK, which is text of some hundred bytes; a longer one is refused.
+pub const INSPECT_DESCRIPTOR_BYTES_MAX: usize = 768 * KIB;
+
 /// Redirects that a web location may take (`HT-01`).
 pub const HTTP_REDIRECTS_MAX: usize = 5;
 /// Slots that a download from the web or from S3 is read ahead, within its share.
@@ -257,4 +263,7 @@ const _: () = assert!(SLOTS_PER_S3_UPLOAD_MAX * SLOT_BYTES <= 32 * MIB);
 // Late parts of an image of unknown size are twice as long, and fit all the same.
 const _: () = assert!(2 * S3_PART_HELD_SLOTS_MAX < SLOTS_PER_S3_UPLOAD_MAX);
 const _: () = assert!(HOLE_BYTES.is_multiple_of(SLOT_ALIGN_BYTES));
+// The window, three regions of that length and the piece at hand, or the window and a descriptor.
+const _: () = assert!(INSPECT_WINDOW_BYTES + INSPECT_DESCRIPTOR_BYTES_MAX < MIB);
+const _: () = assert!(5 * INSPECT_WINDOW_BYTES < MIB);
 const _: () = assert!(SLOTS_WARM * SLOT_BYTES <= SLOT_ARENA_BYTES);

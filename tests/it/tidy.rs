@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("rbd", 1, &[]),
     ("lanes", 1, &[]),
     ("client", 1, &[]),
+    ("inspect", 1, &[]),
     ("store", 2, &[]),
     ("meta", 2, &[]),
     ("auth", 3, &[]),
