@@ -15,8 +15,8 @@ use super::options::Options;
 use super::sections::Sections;
 use super::value::{self, Parsed};
 use super::{
-    Api, Database, Durability, Glissade, Identity, IoUring, Listen, Log, Settings, Sources, Stores,
-    access, front, import, policy, stores, web,
+    Api, Database, Durability, FormatRules, Glissade, Identity, IoUring, Listen, Log, Settings,
+    Sources, Stores, access, front, import, policy, stores, web,
 };
 use crate::image::HashAlgo;
 use crate::limits;
@@ -186,6 +186,11 @@ fn api(
         delayed_delete: flag(&known::DELAYED_DELETE)?,
         container_formats: options.need(&known::CONTAINER_FORMATS, value::list)?,
         disk_formats: options.need(&known::DISK_FORMATS, value::list)?,
+        format_rules: FormatRules {
+            requires_match: flag(&known::REQUIRE_FORMAT_MATCH)?,
+            vmdk_allowed_types: options.need(&known::VMDK_ALLOWED_TYPES, value::list)?,
+            gpt_checks_nonfatal: options.need(&known::GPT_NONFATAL, value::list)?,
+        },
         max_request_id_length: options
             .need(&known::MAX_REQUEST_ID_LENGTH, value::number(0..=16384, "a number of bytes"))?,
         healthcheck: front::healthcheck(options)?,

@@ -256,6 +256,8 @@ pub struct Api {
     pub container_formats: Vec<String>,
     /// `[image_format] disk_formats`.
     pub disk_formats: Vec<String>,
+    /// What data has to be.
+    pub format_rules: FormatRules,
     /// `max_request_id_length`.
     pub max_request_id_length: usize,
     /// `[healthcheck]`.
@@ -272,6 +274,29 @@ impl Api {
     #[must_use]
     pub fn self_url(&self) -> Option<&str> {
         self.worker_self_reference_url.as_deref().or(self.public_endpoint.as_deref())
+    }
+}
+
+/// What data has to be to become an image's, beside safe: the rest of `[image_format]` (`FI-05`,
+/// `FI-06`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatRules {
+    /// `require_image_format_match`.
+    pub requires_match: bool,
+    /// `vmdk_allowed_types`, of which those are taken that need no other file.
+    pub vmdk_allowed_types: Vec<String>,
+    /// `gpt_safety_checks_nonfatal`.
+    pub gpt_checks_nonfatal: Vec<String>,
+}
+
+/// Glance's own.
+impl Default for FormatRules {
+    fn default() -> Self {
+        Self {
+            requires_match: true,
+            vmdk_allowed_types: vec!["streamOptimized".into(), "monolithicSparse".into()],
+            gpt_checks_nonfatal: vec![],
+        }
     }
 }
 

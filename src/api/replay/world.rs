@@ -17,8 +17,8 @@ use crate::auth::{Enforcer, PropertyRules};
 use crate::buffer::Arena;
 use crate::client::{self, Client, WebGuard};
 use crate::config::{
-    AllowDeny, Api, Cors, Database, Durability, FileStore, Glissade, Healthcheck, Identity, Import,
-    IoUring, Log, Policy, PropertyRuleFormat, Settings, Stores, WebFilter,
+    AllowDeny, Api, Cors, Database, Durability, FileStore, FormatRules, Glissade, Healthcheck,
+    Identity, Import, IoUring, Log, Policy, PropertyRuleFormat, Settings, Stores, WebFilter,
 };
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
 use crate::import::{ImageImport, Imports, Job, Plugins};
@@ -211,6 +211,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             delayed_delete: false,
             container_formats: words("ami ari aki bare ovf ova docker compressed"),
             disk_formats: words("ami ari aki vhd vhdx vmdk raw qcow2 vdi iso ploop"),
+            format_rules: FormatRules::default(),
             max_request_id_length: 64,
             healthcheck: Healthcheck::default(),
             cors: Cors::default(),

@@ -70,16 +70,8 @@ fn cf_33_glances_defaults_load_and_what_they_miss_is_listed() {
     missed.retain(|name| !of_stores.iter().any(|section| name.starts_with(section)));
     let whole = ["[key_manager]", "[vault]", "[barbican", "[oslo_limit]", "[oslo_policy]"];
     missed.retain(|name| !whole.iter().any(|section| name.starts_with(section)));
-    missed.retain(|name| !LATER.contains(&name.as_str()));
     assert!(missed.is_empty(), "{missed:#?}");
 }
-
-/// Options whose very defaults ask for what this release does not do.
-const LATER: &[&str] = &[
-    "[image_format] gpt_safety_checks_nonfatal",
-    "[image_format] require_image_format_match",
-    "[image_format] vmdk_allowed_types",
-];
 
 /// Published by an operator who put Glance on Cinder, with options of both ways to have stores.
 const MULTISTORE_HOW_TO: &str = "[DEFAULT]\nenabled_backends=ontap-iscsi-916:cinder\n\
