@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glissade::buffer::{Arena, Frozen};
-use glissade::config::{self, DataDir, Durability, FileStore as Options, Sources};
+use glissade::config::{self, DataDir, Durability, FileStore as Options, FormatRules, Sources};
 use glissade::image::{Expected, ImageId, Location};
 use glissade::lanes::Lanes;
 use glissade::limits::{MIB, SLOT_ARENA_BYTES, SLOT_BYTES, SLOTS_WARM};
@@ -20,7 +20,7 @@ use glissade::observe::Metrics;
 use glissade::ring::Engines;
 use glissade::store::file::{FileStore, Policy};
 use glissade::store::{Draft, Registry, SizeHint, Store};
-use glissade::upload::{Janitor, StoreSource, Target, Uploads};
+use glissade::upload::{Gate, Janitor, StoreSource, Target, Uploads};
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -128,7 +128,9 @@ impl Bench {
         for store in &self.stores[..stores] {
             targets.push(Target { store: Arc::clone(store), draft: self.begin(store).await });
         }
-        let pouring = self.uploads.pouring(source, targets, self.hint(), Expected::default());
+        let gate = Gate::new(Some("bare"), Some("raw"), &FormatRules::default());
+        let (hint, expected) = (self.hint(), Expected::default());
+        let pouring = self.uploads.pouring(source, targets, hint, expected, gate);
         let poured = self.uploads.engines.run(move || pouring.run(|_, _| {})).await.unwrap();
         assert_eq!(poured.arrived.unwrap().size, (self.mib * MIB) as u64);
         let sealed = poured.stores.iter();

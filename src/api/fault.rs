@@ -368,6 +368,10 @@ impl From<UploadError> for Fault {
             UploadError::Mismatch(mismatch) => Self::bad_request(format!(
                 "The data is not what the image promises ({mismatch}). Upload the data it names."
             )),
+            UploadError::Unfit(unfit) => {
+                Self::unsupported_media_type(Some("application/octet-stream"))
+                    .with_detail(unfit.to_string())
+            }
             UploadError::ClientGone { received } => {
                 Self::bad_request(format!("The body ended after {received} bytes. Send all of it."))
             }

@@ -250,6 +250,7 @@ impl Import<'_> {
                 hint: SizeHint::Known(staged.size),
                 expected: self.promised(known.as_ref().map(|(_, digests)| digests)),
                 room: room.clone(),
+                gate: self.job.uploads.gate(&self.image),
             };
             self.pour(source, left, flow, &mut placement).await?;
         }
@@ -331,6 +332,7 @@ impl Import<'_> {
                 hint: SizeHint::Known(source.size()),
                 expected: self.promised(None),
                 room: room.clone(),
+                gate: self.job.uploads.gate(&self.image),
             };
             self.pour(source, left, flow, &mut placement).await?;
         }
@@ -371,7 +373,8 @@ impl Import<'_> {
         let mut change = material.change.clone();
         let failed: Vec<String> = placement.failed.iter().map(|(id, _)| id.clone()).collect();
         lists::ended(&self.image, &failed, &mut change);
-        if let Some(Arrived { size, digests }) = arrived.filter(|_| self.order.method.brings_data())
+        if let Some(Arrived { size, digests, .. }) =
+            arrived.filter(|_| self.order.method.brings_data())
         {
             let guest = || upload::virtual_size(&self.image, size);
             let virtual_size = material.virtual_size.or_else(guest);

@@ -8,7 +8,7 @@ use super::runner::remove_object;
 use crate::image::{Digests, Expected, ImageId, Location};
 use crate::quota::Reservation;
 use crate::store::{Draft, Placed, SizeHint, Staged, Store, StoreError, StoreErrorKind};
-use crate::upload::{Arrived, ByteSource, Ending, Poured, Target, UploadError, Uploads};
+use crate::upload::{Arrived, ByteSource, Ending, Gate, Poured, Target, UploadError, Uploads};
 
 /// What came of it, store by store.
 #[derive(Debug, Default)]
@@ -69,6 +69,7 @@ pub(super) struct Flow {
     pub(super) hint: SizeHint,
     pub(super) expected: Expected,
     pub(super) room: Option<Arc<Reservation>>,
+    pub(super) gate: Gate,
 }
 
 /// Gives staged data, which is hashed already, to every store that can take it as it lies. Answers
@@ -151,7 +152,8 @@ pub(super) async fn pour<S: ByteSource + Send + 'static>(
         return Ok(());
     }
     let source = Watched::new(source, &run.watch);
-    let pouring = uploads.pouring(source, targets, flow.hint, flow.expected).within(flow.room);
+    let pouring = uploads.pouring(source, targets, flow.hint, flow.expected, flow.gate);
+    let pouring = pouring.within(flow.room);
     let poured = uploads.engines.run(move || pouring.run(|_, _| {})).await;
     let Poured { arrived, stores, .. } = poured.map_err(|_| UploadError::EngineGone)?;
     for outcome in stores {
@@ -191,6 +193,6 @@ pub(super) async fn clear(store: &dyn Store, id: &ImageId) -> Result<(), StoreEr
 
 /// Digests of data that did not move, or of what arrived.
 pub(super) fn found(placement: &Placement, known: Option<(u64, Digests)>) -> Option<Arrived> {
-    let known = known.map(|(size, digests)| Arrived { size, digests });
+    let known = known.map(|(size, digests)| Arrived { size, virtual_size: None, digests });
     placement.arrived.clone().or(known)
 }

@@ -8,6 +8,7 @@ use crate::meta::MetaError;
 use crate::quota::QuotaError;
 use crate::store::StoreError;
 
+use super::gate::Unfit;
 use super::source::SourceError;
 
 /// Each variant is something the client or the operator can act on.
@@ -68,6 +69,9 @@ pub enum UploadError {
     /// The data is not what the record promised.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
+    /// The data is not taken for what it is.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// The client closed or reset the connection.
     #[error("the client was gone after {received} bytes")]
     ClientGone {

@@ -7,6 +7,9 @@
 //!   +---------+--------+--------- any failure, cut or drop -----+--> draft gone, image queued
 //! ```
 //!
+//! The gate looks at every chunk as it comes, and refuses what is not what it is called, or is unsafe,
+//! as soon as it is certain.
+//!
 //! Whoever leaves early leaves by two doors: an unsealed `Draft` discards itself, an unreleased
 //! [`Claim`] is restored (and takes a sealed object with it). Verification comes before the object
 //! is visible, the record after: a bad image is never in a store, a record never points at
@@ -16,6 +19,7 @@ mod active;
 mod claim;
 mod error;
 mod fanout;
+mod gate;
 mod janitor;
 mod pour;
 mod progress;
@@ -28,7 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::buffer::Arena;
-use crate::config::Settings;
+use crate::config::{FormatRules, Settings};
 use crate::image::{Expected, HashAlgo, Image, ImageId, Status};
 use crate::lanes::Lanes;
 use crate::meta::{Commit, MetaError, Repo, StageRecord};
@@ -47,6 +51,7 @@ use transfer::{Sealed, Transfer, Transferred};
 
 pub use error::UploadError;
 pub use fanout::{Ending, Outcome, Target};
+pub use gate::{Gate, Unfit};
 pub use janitor::{Janitor, JanitorHandle, sweep, unstage};
 pub use pour::{Arrived, Poured, Pouring};
 pub use source::{ByteSource, Framing, Rest, SourceError, StoreSource};
@@ -75,6 +80,7 @@ pub struct Uploads {
 #[derive(Clone, Debug)]
 struct Limits {
     algo: HashAlgo,
+    format_rules: FormatRules,
     size_cap_bytes: u64,
     slots_max: Option<usize>,
     rate_bytes_per_sec_min: u64,
@@ -103,6 +109,7 @@ pub struct Prepared {
     store: Arc<dyn Store>,
     hint: SizeHint,
     expected: Expected,
+    gate: Gate,
     image: Image,
     room: Option<Arc<Reservation>>,
 }
@@ -130,6 +137,7 @@ impl Uploads {
     ) -> Self {
         let limits = Limits {
             algo: settings.api.hashing_algorithm,
+            format_rules: settings.api.format_rules.clone(),
             size_cap_bytes: settings.api.image_size_cap_bytes,
             slots_max: settings.glissade.slots_per_upload_max,
             rate_bytes_per_sec_min: settings.glissade.rate_bytes_per_sec_min,
@@ -209,7 +217,11 @@ impl Uploads {
                 return Err(error.into());
             }
         };
-        Ok(Prepared { claim, draft, store, hint, expected, image, room })
+        let gate = match purpose {
+            Purpose::Image => self.gate(&image),
+            Purpose::Stage => Gate::open(),
+        };
+        Ok(Prepared { claim, draft, store, hint, expected, gate, image, room })
     }
 
     /// Receives the body on an engine, verifies, seals and commits. The stream must be in blocking
@@ -250,9 +262,16 @@ impl Uploads {
         let Limits { rate_bytes_per_sec_min, stall_grace, .. } = self.limits;
         let (progress, meter) = Progress::new(rate_bytes_per_sec_min, stall_grace);
         let source = SocketBody::new(socket, framing, prefix, meter, self.metrics.clone());
-        let Prepared { claim, draft, store, hint, expected, room, .. } = prepared;
-        let pouring = self.pouring(source, vec![Target { store, draft }], hint, expected);
+        let Prepared { claim, draft, store, hint, expected, gate, room, .. } = prepared;
+        let pouring = self.pouring(source, vec![Target { store, draft }], hint, expected, gate);
         (Transfer { pouring: pouring.within(room), claim }, progress)
+    }
+
+    /// The gate that data of this image has to pass, from wherever it comes.
+    #[must_use]
+    pub fn gate(&self, image: &Image) -> Gate {
+        let [container, disk] = [&image.container_format, &image.disk_format].map(Option::as_deref);
+        Gate::new(container, disk, &self.limits.format_rules)
     }
 
     /// One reading of an image's bytes into any number of stores, under this server's bounds: run
@@ -263,6 +282,7 @@ impl Uploads {
         targets: Vec<Target>,
         hint: SizeHint,
         expected: Expected,
+        gate: Gate,
     ) -> Pouring<S> {
         let ahead = source.slots_ahead();
         Pouring {
@@ -275,6 +295,7 @@ impl Uploads {
             room: None,
             hint,
             expected,
+            gate,
             metrics: self.metrics.clone(),
         }
     }
@@ -350,10 +371,9 @@ impl Uploads {
         sealed: Sealed,
         image: &Image,
     ) -> Result<Image, MetaError> {
-        let Sealed { location, size, digests } = sealed;
+        let Sealed { location, size, virtual_size, digests } = sealed;
         match claim.purpose() {
             Purpose::Image => {
-                let virtual_size = virtual_size(image, size);
                 let commit = Commit { location, size, virtual_size, digests };
                 self.repo.commit(&image.id, claim.token(), &commit).await
             }

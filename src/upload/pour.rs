@@ -18,6 +18,7 @@ use crate::store::{SizeHint, Store};
 
 use super::error::UploadError;
 use super::fanout::{Allowance, FanOut, Outcome, Target};
+use super::gate::Gate;
 use super::source::ByteSource;
 
 /// Everything that one reading owns. It is moved to the engine whole, so that whatever happens to
@@ -34,6 +35,8 @@ pub struct Pouring<S> {
     pub(super) room: Option<Arc<Reservation>>,
     pub(super) hint: SizeHint,
     pub(super) expected: Expected,
+    /// What the data has to be.
+    pub(super) gate: Gate,
     pub(super) metrics: Metrics,
 }
 
@@ -54,6 +57,8 @@ pub struct Poured<S> {
 pub struct Arrived {
     /// How many.
     pub size: u64,
+    /// How many a guest will see, where that is known (`FI-10`).
+    pub virtual_size: Option<u64>,
     /// Their digests.
     pub digests: Digests,
 }
@@ -73,14 +78,15 @@ impl<S: ByteSource> Pouring<S> {
         let share = self.allowance.take(&self.arena).await;
         let mut drafts = FanOut::new(std::mem::take(&mut self.targets));
         let poured = self.pour(&share, &mut drafts).await;
-        let Self { source, hashing, expected, metrics, .. } = self;
+        let Self { source, hashing, expected, mut gate, metrics, .. } = self;
         let verifying = async {
             let size = poured?;
             let began = Instant::now();
             let digests = hashing.finish().await?;
             expected.verify(size, &digests)?;
+            let virtual_size = gate.end()?;
             metrics.stage(Stage::Verify, began.elapsed());
-            Ok(Arrived { size, digests })
+            Ok(Arrived { size, virtual_size, digests })
         };
         let arrived = drafts.meanwhile(verifying).await;
         if arrived.is_ok() {
@@ -99,6 +105,7 @@ impl<S: ByteSource> Pouring<S> {
         while let Some(chunk) = drafts.meanwhile(self.source.next(share)).await? {
             size += chunk.len() as u64;
             self.check(size)?;
+            self.gate.see(&chunk)?;
             self.feed(chunk, drafts).await?;
         }
         self.metrics.stage(Stage::Pour, began.elapsed());

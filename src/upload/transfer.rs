@@ -28,6 +28,7 @@ pub(super) struct Transferred {
 pub(super) struct Sealed {
     pub(super) location: Location,
     pub(super) size: u64,
+    pub(super) virtual_size: Option<u64>,
     pub(super) digests: Digests,
 }
 
@@ -37,8 +38,11 @@ impl Transfer {
         let note = |store: &_, location: &Location| claim.note_sealed(store, location.clone());
         let Poured { mut source, arrived, mut stores } = pouring.run(note).await;
         let ending = stores.pop().map(|outcome| outcome.ending);
-        let outcome = arrived.and_then(|Arrived { size, digests }| match ending {
-            Some(Ending::Sealed(location)) => Ok(Sealed { location, size, digests }),
+        let outcome = arrived.and_then(|arrived| match ending {
+            Some(Ending::Sealed(location)) => {
+                let Arrived { size, virtual_size, digests } = arrived;
+                Ok(Sealed { location, size, virtual_size, digests })
+            }
             Some(Ending::Failed(error)) => Err(error.into()),
             Some(Ending::Discarded) | None => Err(UploadError::EngineGone),
         });

@@ -24,6 +24,7 @@ mod drain;
 mod env;
 mod faults;
 mod file_store;
+mod formats;
 mod full_disk;
 mod fuzz;
 mod keystone;

@@ -60,7 +60,7 @@ impl Stage {
             let draft = store.begin(&self.id, hint).await.unwrap();
             targets.push(Target { store, draft });
         }
-        self.world.uploads.pouring(source, targets, hint, expected)
+        self.world.uploads.pouring(source, targets, hint, expected, Gate::open())
     }
 
     async fn pour(&self) -> Poured<StoreSource> {

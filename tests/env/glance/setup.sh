@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Looks for what a virtual environment with Glance needs; it is made by start.sh.
+# Looks for what a virtual environment with Glance needs, which is made by start.sh, and for qemu-img,
+# whose images Glance and ours are asked about.
 #
 #   setup.sh [--check]      --check only looks; exit 77: something is missing
 set -euo pipefail
@@ -7,5 +8,6 @@ set -euo pipefail
 . "$(dirname "$0")/../packages.sh"
 
 need /usr/bin/python3 python3
+need qemu-img qemu-utils
 need_file "/usr/lib/python3*/ensurepip/__init__.py" python3-venv
 install_missing glance "$@"
