@@ -225,7 +225,8 @@ pub(super) fn exchange(
     answer.map_err(BenchError::io(request))
 }
 
-fn connect(server: SocketAddr) -> Result<TcpStream, BenchError> {
+/// A connection of a bench's client.
+pub(super) fn connect(server: SocketAddr) -> Result<TcpStream, BenchError> {
     let connect = || {
         let socket = TcpStream::connect_timeout(&server, BENCH_SOCKET_TIMEOUT)?;
         socket.set_read_timeout(Some(BENCH_SOCKET_TIMEOUT))?;

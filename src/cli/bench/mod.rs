@@ -5,8 +5,9 @@
 //! round, the same client sends the same bytes to two controls: the serial loop of Glance (read
 //! 64 KiB, MD5, SHA-512, write) and a receiver that doesn't hash. Figures of different runs or
 //! machines don't compare; ratios within one run do. `bench store` leaves the server out, and
-//! `bench lanes` everything but the hashes.
+//! `bench lanes` everything but the hashes; `bench api` asks servers for records, and moves no data.
 
+mod api;
 mod client;
 mod control;
 mod lanes;
@@ -25,6 +26,7 @@ use crate::config::ConfigError;
 use crate::ring::RingRefused;
 use crate::store::{OpenError, StoreError};
 
+pub use api::{ApiBench, ApiReport};
 pub use control::Control;
 pub use lanes::{HashBytes, LanesBench, LanesReport, Serial};
 pub use report::Report;
@@ -41,6 +43,8 @@ pub enum BenchCommand {
     Lanes(LanesBench),
     /// Writes into a configured store, beside the shortest way to the same place
     Store(StoreBench),
+    /// Requests per second of servers that run already, such as this one and Glance
+    Api(ApiBench),
     /// A control that `bench upload` starts
     #[command(hide = true)]
     Control(Control),
@@ -64,6 +68,11 @@ impl BenchCommand {
                 Ok(())
             }
             Self::Store(bench) => {
+                let report = bench.run()?;
+                print!("{}", if bench.json { report.json() } else { report.to_string() });
+                Ok(())
+            }
+            Self::Api(bench) => {
                 let report = bench.run()?;
                 print!("{}", if bench.json { report.json() } else { report.to_string() });
                 Ok(())
@@ -116,6 +125,23 @@ pub enum BenchError {
         expected: String,
         /// Size and checksum shown.
         found: String,
+    },
+    /// Two servers that are to be compared don't serve the same.
+    #[error(
+        "{request}: {server} shows {count} images that are not the {expected} of {first}; \
+         let both use one database that has images"
+    )]
+    Different {
+        /// The one that differs.
+        server: String,
+        /// Path and query.
+        request: String,
+        /// Images it shows.
+        count: usize,
+        /// The one it is compared with.
+        first: String,
+        /// Images of that one.
+        expected: usize,
     },
     /// The configuration is refused.
     #[error(transparent)]

@@ -98,6 +98,30 @@ pub(super) fn cpu_of_children() -> Duration {
     times_of_stat(&stat, 13).unwrap_or_default()
 }
 
+/// A process and all that descend from it, as they are now.
+pub(super) fn family(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parents: Vec<(u32, u32)> = processes
+        .filter_map(|process| {
+            let pid = process.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            Some((pid, parent_of_stat(&stat)?))
+        })
+        .collect();
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    family
+}
+
+/// The parent in a `stat` file: the second field after the name.
+fn parent_of_stat(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// utime + stime of a `stat` file.
 fn cpu_of_stat(stat: &str) -> Option<Duration> {
     times_of_stat(stat, 11)
@@ -186,6 +210,18 @@ mod tests {
         let children = stat.replace("250 50 0 0", "250 50 30 12");
         let spent = Duration::from_nanos(42 * (1_000_000_000 / ticks));
         assert_eq!(times_of_stat(&children, 13), Some(spent));
+    }
+
+    #[test]
+    fn children_belong_to_the_family() {
+        assert_eq!(parent_of_stat("42 (a) b (c) R 7 1 1"), Some(7));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let family = family(std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(family[0], std::process::id());
+        assert!(family.contains(&child.id()), "{family:?}");
+        assert!(!family.contains(&1));
     }
 
     #[test]
