@@ -113,6 +113,8 @@ impl<'r> Fields<'r> {
 
     fn corrupt(&self, column: &'static str) -> MetaError {
         let value = self.row.shown(column);
+        // What joins rows of several tables gives columns of the lesser ones other names.
+        let column = column.strip_prefix("child_").unwrap_or(column);
         MetaError::Corrupt { id: self.owner_id.clone(), column, value }
     }
 }
@@ -148,13 +150,38 @@ pub(super) fn image(row: &Row) -> Result<Image, MetaError> {
     })
 }
 
-/// A row of `image_locations`.
-pub(super) fn location(fields: &Fields<'_>, urls: &Urls) -> Result<Location, MetaError> {
+/// Columns that hold a location.
+#[derive(Debug)]
+pub(super) struct LocationColumns {
+    id: &'static str,
+    value: &'static str,
+    meta_data: &'static str,
+    status: &'static str,
+}
+
+/// In a row of `image_locations`.
+pub(super) const OF_THE_TABLE: LocationColumns =
+    LocationColumns { id: "id", value: "value", meta_data: "meta_data", status: "status" };
+
+/// In a row that belongs to an image, beside the image's own columns.
+pub(super) const OF_AN_IMAGE: LocationColumns = LocationColumns {
+    id: "child_id",
+    value: "child_value",
+    meta_data: "child_meta_data",
+    status: "child_status",
+};
+
+/// A location of a row with these columns.
+pub(super) fn location(
+    fields: &Fields<'_>,
+    columns: &LocationColumns,
+    urls: &Urls,
+) -> Result<Location, MetaError> {
     Ok(Location {
-        id: Some(fields.required_count("id")?),
-        url: fields.parse("value", |stored| urls.read(stored))?,
-        metadata: fields.parse_some("meta_data", parse_metadata)?.unwrap_or_default(),
-        status: fields.parse("status", LocationStatus::parse)?,
+        id: Some(fields.required_count(columns.id)?),
+        url: fields.parse(columns.value, |stored| urls.read(stored))?,
+        metadata: fields.parse_some(columns.meta_data, parse_metadata)?.unwrap_or_default(),
+        status: fields.parse(columns.status, LocationStatus::parse)?,
     })
 }
 

@@ -154,7 +154,7 @@ impl Repo for SqlRepo {
     }
 
     async fn get(&self, id: &ImageId) -> Result<Image, MetaError> {
-        self.db.look(|mut tx| async move { live_image(&mut tx, id, &self.urls).await }).await
+        self.db.glance(|mut tx| async move { live_image(&mut tx, id, &self.urls).await }).await
     }
 
     async fn list(&self, list: &ListQuery) -> Result<Vec<Image>, MetaError> {
@@ -317,7 +317,8 @@ impl Repo for SqlRepo {
         for row in &self.db.ask(unfinished()).await? {
             let fields = Fields::new(row, "image_id")?;
             let id = fields.parsed_id("image_id")?;
-            by_image.entry(id).or_default().push(record::location(&fields, &self.urls)?);
+            let location = record::location(&fields, &record::OF_THE_TABLE, &self.urls)?;
+            by_image.entry(id).or_default().push(location);
         }
         Ok(by_image)
     }

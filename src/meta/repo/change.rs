@@ -367,7 +367,8 @@ pub(super) async fn delete_rows(
         tx.run(sql(mark).bind(id).bind(now)).await?;
     }
     let left = |row| {
-        let location = record::location(&Fields::new(row, "image_id")?, urls)?;
+        let location =
+            record::location(&Fields::new(row, "image_id")?, &record::OF_THE_TABLE, urls)?;
         Ok(Location { status: LocationStatus::PendingDelete, ..location })
     };
     rows.iter().map(left).collect()

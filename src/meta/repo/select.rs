@@ -5,15 +5,41 @@ use std::collections::HashMap;
 
 use crate::image::{Image, ImageId, Status};
 use crate::meta::record::{self, Fields};
-use crate::meta::sql::{Row, Statement, Tx, Value, sql};
+use crate::meta::sql::{DbError, Row, Statement, Tx, Value, sql};
 use crate::meta::urls::Urls;
 use crate::meta::{CLAIM_PROPERTY, MetaError};
 
-/// A live image, as it is now.
+/// A live image, as it is now: in one statement, so that it is whole without a transaction.
 pub(super) async fn live_image(tx: &mut Tx, id: &ImageId, urls: &Urls) -> Result<Image, MetaError> {
-    let rows = tx.rows(sql(LIVE_IMAGE).bind(id)).await?;
-    whole(tx, &rows, urls).await?.pop().ok_or_else(|| MetaError::NotFound(id.clone()))
+    let rows = tx.rows(sql(WHOLE_IMAGE).bind(id)).await?;
+    let first = rows.first().ok_or_else(|| MetaError::NotFound(id.clone()))?;
+    let mut image = record::image(first)?;
+    for row in &rows {
+        let fields = Fields::new(row, "id")?;
+        match row.number("child_kind").map_err(DbError::from)? {
+            Some(1) => (PROPERTIES.add)(&mut image, &fields, urls)?,
+            Some(2) => (TAGS.add)(&mut image, &fields, urls)?,
+            Some(3) => (LOCATIONS.add)(&mut image, &fields, urls)?,
+            _ => {}
+        }
+    }
+    image.locations.sort_by_key(|location| location.id);
+    Ok(image)
 }
+
+/// A live image with its properties, tags and locations, each in a row; one row where it has none.
+const WHOLE_IMAGE: &str = "SELECT images.*, child_kind, child_id, child_name, child_value,
+        child_meta_data, child_status
+     FROM images LEFT JOIN (
+        SELECT 1 AS child_kind, image_id AS child_of, id AS child_id, name AS child_name,
+            value AS child_value, '' AS child_meta_data, '' AS child_status
+        FROM image_properties WHERE image_id = ?1 AND ^deleted = false
+        UNION ALL SELECT 2, image_id, id, '', value, '', ''
+        FROM image_tags WHERE image_id = ?1 AND ^deleted = false
+        UNION ALL SELECT 3, image_id, id, '', value, meta_data, status
+        FROM image_locations WHERE image_id = ?1 AND ^deleted = false AND status = 'active'
+     ) AS child ON child.child_of = images.id
+     WHERE images.id = ?1 AND images.deleted = false";
 
 /// The same, and nobody changes it until the transaction ends.
 pub(super) async fn locked_image(
@@ -125,28 +151,30 @@ pub(super) struct Children {
 }
 
 pub(super) const PROPERTIES: Children = Children {
-    select: "SELECT image_id, name, value FROM image_properties
+    select: "SELECT image_id, name AS child_name, value AS child_value FROM image_properties
              WHERE ^deleted = false AND image_id IN ?1",
     add: |image, fields, _| {
-        let value = fields.text_or_null("value")?;
-        image.properties.insert(fields.text("name")?, value.unwrap_or_default());
+        let value = fields.text_or_null("child_value")?;
+        image.properties.insert(fields.text("child_name")?, value.unwrap_or_default());
         Ok(())
     },
 };
 
 pub(super) const TAGS: Children = Children {
-    select: "SELECT image_id, value FROM image_tags WHERE ^deleted = false AND image_id IN ?1",
+    select: "SELECT image_id, value AS child_value FROM image_tags
+             WHERE ^deleted = false AND image_id IN ?1",
     add: |image, fields, _| {
-        image.tags.insert(fields.text("value")?);
+        image.tags.insert(fields.text("child_value")?);
         Ok(())
     },
 };
 
 pub(super) const LOCATIONS: Children = Children {
-    select: "SELECT * FROM image_locations
+    select: "SELECT image_id, id AS child_id, value AS child_value, meta_data AS child_meta_data,
+                status AS child_status FROM image_locations
              WHERE ^deleted = false AND status = 'active' AND image_id IN ?1 ORDER BY id",
     add: |image, fields, urls| {
-        image.locations.push(record::location(fields, urls)?);
+        image.locations.push(record::location(fields, &record::OF_AN_IMAGE, urls)?);
         Ok(())
     },
 };

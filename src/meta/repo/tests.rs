@@ -127,7 +127,7 @@ async fn postgres_keeps_the_contract() {
 pub(in crate::meta) async fn plan_of(statement: Statement) -> Vec<String> {
     let scratch = Scratch::files();
     let repo = scratch.open("plan").await;
-    let rows = repo.db.ask(statement.explained()).await.unwrap();
+    let rows = repo.db.ask(statement.explained("EXPLAIN QUERY PLAN ")).await.unwrap();
     rows.iter().map(|row| row.text("detail").unwrap().unwrap()).collect()
 }
 

@@ -212,6 +212,7 @@ fn mysql_words(database: &Database) -> String {
     if let Some(wait) = database.mysql_wsrep_sync_wait {
         words.push_str(&format!(", SESSION wsrep_sync_wait = {wait}"));
     }
+    words.push_str("; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
     words
 }
 

@@ -58,9 +58,8 @@ fn changing(dialect: Dialect) -> &'static str {
 fn looking(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => "BEGIN",
-        Dialect::MySql => {
-            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION READ ONLY"
-        }
+        // What the session is set to is repeatable.
+        Dialect::MySql => "START TRANSACTION READ ONLY",
         Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     }
 }
@@ -104,6 +103,17 @@ impl Db {
         self.again(&self.readers, Some(looking(self.readers.dialect())), attempt).await
     }
 
+    /// Reads what one statement answers, which needs no transaction.
+    pub(in crate::meta) async fn glance<T, F>(
+        &self,
+        attempt: impl Fn(Tx) -> F,
+    ) -> Result<T, MetaError>
+    where
+        F: Future<Output = Result<T, MetaError>>,
+    {
+        self.again(&self.readers, None, attempt).await
+    }
+
     /// Reads a list, which may be a moment old.
     pub(in crate::meta) async fn look_at_list<T, F>(
         &self,
@@ -117,7 +127,7 @@ impl Db {
 
     /// The rows that one statement finds.
     pub(in crate::meta) async fn ask(&self, statement: Statement) -> Result<Vec<Row>, MetaError> {
-        self.again(&self.readers, None, |mut tx| {
+        self.glance(|mut tx| {
             let statement = statement.clone();
             async move { Ok(tx.rows(statement).await?) }
         })

@@ -1,9 +1,9 @@
 //! Statements as they are written here, and what each database gets.
 //!
 //! Values stand in the text as `?1`, `?2` and so on, in any order and as often as needed; `IN ?1`
-//! takes a list. `^column` keeps SQLite from that column's index: nearly all rows are live, and an
-//! index over them would have it sort the whole table for each page. The other two have statistics
-//! and know by themselves.
+//! takes a list. `^column` keeps a database from that column's index: nearly all rows are live, and
+//! an index over them would have it sort the whole table for each page. PostgreSQL has statistics
+//! and knows by itself; MariaDB has them too and would still intersect two such indexes.
 
 use std::fmt::{Display, Write};
 
@@ -107,10 +107,16 @@ impl Statement {
         self.push(format_args!("?{}", self.values.len()))
     }
 
-    /// Asks SQLite how it would go about the statement.
+    /// What has been written so far.
     #[cfg(test)]
-    pub(in crate::meta) fn explained(mut self) -> Self {
-        self.text.insert_str(0, "EXPLAIN QUERY PLAN ");
+    pub(in crate::meta) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Asks how the database would go about the statement, in its words.
+    #[cfg(test)]
+    pub(in crate::meta) fn explained(mut self, words: &str) -> Self {
+        self.text.insert_str(0, words);
         self
     }
 
@@ -127,7 +133,17 @@ impl Statement {
             let (mark, after) = rest[at..].split_at(1);
             rest = after;
             if mark == "^" {
-                out.text.push_str(if dialect == Dialect::Sqlite { "+" } else { "" });
+                let is_part = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
+                let (column, after) =
+                    rest.split_at(rest.find(|c| !is_part(c)).unwrap_or(rest.len()));
+                match dialect {
+                    Dialect::Sqlite => out.text.push('+'),
+                    Dialect::MySql => out.text.push_str("coalesce("),
+                    Dialect::Postgres => {}
+                }
+                out.text.push_str(column);
+                out.text.push_str(if dialect == Dialect::MySql { ")" } else { "" });
+                rest = after;
                 continue;
             }
             let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
@@ -229,17 +245,17 @@ mod tests {
 
     #[test]
     fn each_database_gets_its_own_words() {
-        let statement = sql("SELECT 1 FROM t WHERE ^deleted = false AND a = ?2 AND b = ?1")
+        let statement = sql("SELECT 1 FROM t WHERE ^t.deleted = false AND a = ?2 AND b = ?1")
             .bind("b")
             .bind(exact("a"))
             .for_update();
         assert_eq!(
             texts(&statement),
             [
-                "SELECT 1 FROM t WHERE +deleted = false AND a = ?2 AND b = ?1",
-                "SELECT 1 FROM t WHERE deleted = false AND a = CAST(? AS BINARY) AND b = ? \
-                 FOR UPDATE",
-                "SELECT 1 FROM t WHERE deleted = false AND a = $2 AND b = $1 FOR UPDATE",
+                "SELECT 1 FROM t WHERE +t.deleted = false AND a = ?2 AND b = ?1",
+                "SELECT 1 FROM t WHERE coalesce(t.deleted) = false AND a = CAST(? AS BINARY) \
+                 AND b = ? FOR UPDATE",
+                "SELECT 1 FROM t WHERE t.deleted = false AND a = $2 AND b = $1 FOR UPDATE",
             ]
         );
         let text = |word: &str| Plain::Text(Some(word.to_owned()));

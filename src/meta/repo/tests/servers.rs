@@ -1,7 +1,8 @@
 //! What only servers do: refuse to be made at start, lose connections, and meet others half way.
 
 use super::*;
-use crate::meta::sql::Trouble;
+use crate::meta::sql::{Dialect, Trouble};
+use crate::meta::{Filter, FlagColumn, Viewer};
 
 /// Databases on every server that there is here.
 fn servers() -> Vec<Scratch> {
@@ -392,4 +393,32 @@ async fn a_commit_of_unknown_outcome_is_not_repeated() {
         assert_eq!(tries.load(std::sync::atomic::Ordering::SeqCst), 1);
         scratch.finish().await;
     }
+}
+
+/// A page costs what it shows, however long it is (see `page::images` for SQLite's).
+#[tokio::test]
+async fn mariadb_reads_a_page_in_the_order_of_an_index() {
+    let Some(scratch) = Scratch::on("mariadb") else { return };
+    let repo = scratch.open("plan").await;
+    repo.run(
+        "INSERT INTO images (id, status, created_at, deleted, min_disk, min_ram)
+            SELECT uuid(), 'active', '2025-01-01' + INTERVAL seq SECOND, 0, 0, 0
+            FROM seq_1_to_3000"
+            .into(),
+    )
+    .await;
+    repo.run("ANALYZE TABLE images".into()).await;
+    for limit in [25, 1000] {
+        let mut list = ListQuery { limit, ..ListQuery::default() };
+        list.filters.push(Filter::Flag(FlagColumn::OsHidden, false));
+        for viewer in [Viewer::of("p"), Viewer { is_admin: true, project: None }] {
+            list.viewer = viewer;
+            let page = page::images_page(&list, None, Dialect::MySql).explained("EXPLAIN ");
+            let plan = repo.db.ask(page).await.unwrap();
+            let said = |column| plan[0].text(column).unwrap().unwrap_or_default();
+            assert_eq!(said("key"), "created_at_image_idx", "{list:?}");
+            assert!(!said("Extra").contains("filesort"), "{list:?}: {}", said("Extra"));
+        }
+    }
+    scratch.finish().await;
 }
