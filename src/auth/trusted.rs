@@ -40,6 +40,7 @@ pub fn identity(headers: &HeaderMap) -> Result<Identity, Untold> {
     Ok(Identity {
         user_id: text(headers, &["x-user-id", "x-user"]),
         project_id: text(headers, &["x-project-id", "x-tenant-id", "x-tenant"]),
+        domain_id: text(headers, &["x-domain-id"]),
         user_domain_id: text(headers, &["x-user-domain-id"]),
         project_domain_id: text(headers, &["x-project-domain-id"]),
         system_scope: text(headers, &["openstack-system-scope"]),
@@ -93,6 +94,7 @@ mod tests {
             ("X-Service-Roles", "Service"),
             ("X-Service-Catalog", "[{\"type\": \"image\"}]"),
             ("OpenStack-System-Scope", "all"),
+            ("X-Domain-Id", "d"),
             ("X-Auth-Token", "secret"),
         ]))
         .unwrap();
@@ -102,6 +104,7 @@ mod tests {
         assert_eq!(told.service_roles, ["service"]);
         assert_eq!(told.catalog.as_deref(), Some("[{\"type\": \"image\"}]"));
         assert_eq!(told.system_scope.as_deref(), Some("all"));
+        assert_eq!(told.domain_id.as_deref(), Some("d"));
         assert_eq!(told.token.as_deref(), Some("secret"));
         assert!(!told.is_admin, "the policy says so, not a header");
     }

@@ -138,6 +138,34 @@ fn pr_12_projects_and_roles_count() {
     assert_eq!(ask("admin", "DELETE", &image).status(), 204);
 }
 
+/// Roles in the system or in a domain are no roles in a project, however high they are.
+#[test]
+fn po_20_tokens_of_the_system_or_a_domain_are_refused() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let server = Setup::new().asking(&cloud).start();
+    let token = cloud.token("admin");
+    let admin = [("X-Auth-Token", token.as_str())];
+    let roles = cloud.call("GET", "/roles?name=admin", &admin, None).assert(200, "").json();
+    let role = roles["roles"][0]["id"].as_str().unwrap();
+    let grant = format!("/domains/default/users/{}/roles/{role}", cloud.user_id("admin"));
+    assert_eq!(cloud.call("PUT", &grant, &admin, None).status(), 204);
+    list(&server, &admin).assert(200, "images");
+    let of_system = cloud.token_for("admin", &json!({"system": {"all": true}}));
+    let of_domain = cloud.token_for("admin", &json!({"domain": {"id": "default"}}));
+    for token in [&of_system, &of_domain] {
+        let headers = [("X-Auth-Token", token.as_str()), ("Content-Type", "application/json")];
+        list(&server, &headers).assert(403, "not authorized to complete get_images");
+        let made = server.conn().call("POST", "/v2/images", &headers, b"{}");
+        made.assert(403, "not authorized to complete add_image");
+        let detail = server.conn().call("GET", "/v2/info/stores/detail", &headers, b"");
+        assert_eq!(detail.status(), 403);
+    }
+    let server = Setup::new().asking(&cloud).set("oslo_policy", "enforce_scope", "false").start();
+    for token in [&of_system, &of_domain] {
+        list(&server, &[("X-Auth-Token", token)]).assert(200, "images");
+    }
+}
+
 /// What a service does for a user may take longer than the user's token lives.
 #[test]
 fn pr_12_an_expired_token_counts_with_a_service_beside_it() {

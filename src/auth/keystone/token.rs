@@ -36,6 +36,8 @@ struct Body {
     expires_at: String,
     user: User,
     project: Option<Scope>,
+    /// Where the token is for a domain.
+    domain: Option<Domain>,
     system: Option<Value>,
     #[serde(default)]
     roles: Vec<Role>,
@@ -83,6 +85,7 @@ impl Token {
         let identity = Identity {
             user_id: Some(token.user.id),
             user_domain_id: domain(token.user.domain),
+            domain_id: domain(token.domain),
             project_id,
             project_domain_id,
             system_scope: token.system.is_some_and(has_all).then(|| "all".to_owned()),
@@ -236,6 +239,13 @@ mod tests {
         assert_eq!(identity.system_scope.as_deref(), Some("all"));
         assert!(identity.project_id.is_none());
         assert!(token(&json!({"system": {"all": false}})).identity.system_scope.is_none());
+    }
+
+    #[test]
+    fn po_20_a_domains_token_says_which() {
+        let Token { identity, .. } = token(&json!({"domain": {"id": "d", "name": "D"}}));
+        assert_eq!(identity.domain_id.as_deref(), Some("d"));
+        assert!(identity.project_id.is_none() && !identity.is_in_project());
     }
 
     #[test]

@@ -58,7 +58,12 @@ impl Cloud {
     /// A new token of a user for their project.
     #[track_caller]
     pub(crate) fn token(&self, user: &str) -> String {
-        let scope = json!({"project": {"id": self.project_id(user)}});
+        self.token_for(user, &json!({"project": {"id": self.project_id(user)}}))
+    }
+
+    /// A new token of a user for what Keystone calls a scope.
+    #[track_caller]
+    pub(crate) fn token_for(&self, user: &str, scope: &Value) -> String {
         let body = json!({"auth": {
             "identity": {"methods": ["password"], "password": {"user": {
                 "id": self.user_id(user), "password": self.facts["password"]}}},
