@@ -12,6 +12,7 @@
 )]
 
 mod api;
+mod beside;
 mod bytes;
 mod ceph;
 mod check;

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes a virtual environment with Glance, whose `glance-manage` is asked what it makes of our
-# schema, and makes its own. There is no server to start.
+# Makes a virtual environment with Glance: its `glance-manage` is asked what it makes of our schema
+# and makes its own, its API runs beside our server (`api.sh`). There is no server to start.
 #
 #   start.sh DIRECTORY      afterwards: DIRECTORY/bin/glance-manage --config-file ... db version
 set -euo pipefail
 
 dir=$1
-wanted="glance==33.0.0 PyMySQL psycopg2-binary"
+wanted="glance==33.0.0 gunicorn==23.0.0 PyMySQL psycopg2-binary"
 
 [[ $(cat "$dir/is-whole" 2> /dev/null) != "$wanted" ]] || exit 0
 rm -f "$dir/is-whole"
