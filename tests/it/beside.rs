@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::common::{
-    Body, Conn, Framing, Response, Server, Setup, Upload, eventually, glissade, poll, sums,
+    Body, Conn, Framing, Response, Server, Setup, Upload, Web, eventually, glissade, poll, sums,
 };
 use crate::env;
 
@@ -118,6 +118,8 @@ impl Pair {
             .set("database", "connection", &database(&glance, url.trim()).replace('$', "$$"))
             .set("DEFAULT", "show_multiple_locations", "true")
             .set("DEFAULT", "show_image_direct_url", "true")
+            .set("import_filtering_opts", "allowed_hosts", "[127.0.0.1]")
+            .set("import_filtering_opts", "allowed_ports", "[]")
             .set("paste_deploy", "flavor", "trusted-auth")
             .set("glissade", "trusted_proxies", "127.0.0.0/8");
         let config = setup.write().display().to_string();
@@ -320,19 +322,33 @@ fn sharing_and_deactivating_count_in_both(pair: &Pair, maker: Side, other: Side)
     eventually("the file is gone", || !pair.file(&image).exists());
 }
 
-/// The web server of this is our own, which knows who may read by the headers that it is not sent:
-/// a health check is for everybody and has a body.
 fn a_location_that_one_adds_is_the_others_too(pair: &Pair, maker: Side, other: Side) {
+    let body = Body::new(9, 100_001);
+    let [first, second] = [Web::serving(body), Web::serving(body)];
     let image = pair.create(maker, &raw("located"));
     let path = format!("/v2/images/{image}");
-    let url = format!("http://{}/healthcheck", pair.ours.address());
     let add = |url: &str| json!([{"op": "add", "path": "/locations/-", "value": {"url": url, "metadata": {}}}]);
     for side in [maker, other] {
-        // Loopback, which nobody has allowed.
-        pair.send(side, OWNER, "PATCH", &path, &add(&url)).assert(400, "Invalid location");
-        pair.send(side, OWNER, "PATCH", &path, &add("file:///etc/passwd"))
-            .assert(400, "Invalid location");
+        for url in ["file:///etc/passwd", "http://localhost/x", "http://127.0.0.1:1/x"] {
+            let refused = pair.send(side, OWNER, "PATCH", &path, &add(url));
+            assert_eq!(refused.status(), 400, "{side:?} {url}: {}", refused.text());
+        }
     }
+    pair.send(maker, OWNER, "PATCH", &path, &add(&first.url())).assert(200, "active");
+    let shown = pair.show(&image);
+    assert_eq!((&shown["size"], &shown["stores"]), (&json!(body.bytes), &json!("web")));
+    pair.send(other, OWNER, "PATCH", &path, &add(&second.url())).assert(200, "active");
+    pair.send(other, OWNER, "PATCH", &path, &add(&second.url())).assert(400, "already exists");
+    let shown = pair.show(&image);
+    assert_eq!(shown["locations"].as_array().unwrap().len(), 2);
+    for side in [maker, other] {
+        assert!(pair.data(side, OWNER, &image).body == body.to_vec(), "{side:?}");
+    }
+    let drop = json!([{"op": "remove", "path": "/locations/0"}]);
+    pair.send(maker, OWNER, "PATCH", &path, &drop).assert(403, "");
+    pair.send(maker, ADMIN, "PATCH", &path, &drop).assert(200, "");
+    pair.send(other, ADMIN, "PATCH", &path, &drop).assert(403, "last location");
+    assert_eq!(pair.show(&image)["locations"].as_array().unwrap().len(), 1);
     pair.call(other, OWNER, "DELETE", &path).assert(204, "");
 }
 

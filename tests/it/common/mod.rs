@@ -9,6 +9,7 @@ mod metrics;
 mod places;
 mod server;
 mod upload;
+mod web;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ pub(crate) use metrics::Metrics;
 pub(crate) use places::{Mount, Place, names_in};
 pub(crate) use server::{Server, Setup, glissade, log_lines};
 pub(crate) use upload::{Framing, Upload};
+pub(crate) use web::Web;
 
 /// One kibibyte.
 pub(crate) const KIB: u64 = 1024;
