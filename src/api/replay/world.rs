@@ -355,8 +355,12 @@ impl Store for Shelf {
         Err(no_data())
     }
 
-    async fn open(&self, _: &Location) -> Result<Source, StoreError> {
-        Err(no_data())
+    /// Zeros, for what it knows the size of.
+    async fn open(&self, location: &Location) -> Result<Source, StoreError> {
+        let size = self.size(location).await?;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(size).unwrap();
+        Ok(Source::File(file, size))
     }
 
     async fn is_home_of(&self, url: &str) -> bool {
