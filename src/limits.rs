@@ -165,6 +165,11 @@ pub const INSPECT_DESCRIPTOR_BYTES_MAX: usize = 768 * KIB;
 
 /// Redirects that a web location may take (`HT-01`).
 pub const HTTP_REDIRECTS_MAX: usize = 5;
+/// Redirects that an address to import from may take, each of which is judged.
+pub const FETCH_REDIRECTS_MAX: usize = 10;
+/// Pauses before a download is taken up again; the last one repeats.
+pub const FETCH_RETRY_PAUSES: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 /// Slots that a download from the web or from S3 is read ahead, within its share.
 pub const WEB_READ_AHEAD_SLOTS: usize = 4;
 

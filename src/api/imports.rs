@@ -65,15 +65,25 @@ pub(super) async fn import(
         return elsewhere::import(app, caller, host, &image.id, &request.body).await;
     }
     let method = method(&request)?;
-    if matches!(method, Method::WebDownload { .. } | Method::GlanceDownload { .. }) {
-        return Err(super::not_yet(&head.method, "images/{image_id}/import by download"));
+    if let Method::WebDownload { uri } = &method {
+        app.web_guard.judge(uri).await.map_err(|error| {
+            tracing::info!(%error, "an address to import from is refused");
+            filtered(uri)
+        })?;
     }
+    let secret = match &method {
+        Method::GlanceDownload { .. } => caller
+            .token
+            .clone()
+            .map(|token| import::Secret { token, catalog: caller.catalog.clone() }),
+        _ => None,
+    };
     let hold = app.imports.hold(&image.id);
     let input = Order::input(&image.id, &request.body, &stores);
     let task = task_of(caller, request_id, &hold, input);
     let change = first_change(app, caller, &image, preempted.is_some());
     let new = NewTask { task, hold, from: method.starts_from(), preempted, change };
-    app.imports.submit(&new, None).await.map_err(in_progress)?;
+    app.imports.submit(&new, secret).await.map_err(in_progress)?;
     Ok(answer::accepted())
 }
 
@@ -263,8 +273,12 @@ fn refuse_read_only(app: &App, request: &Request, stores: &[String]) -> Result<(
 }
 
 fn method(request: &Request) -> Result<Method, Fault> {
-    Method::read(&request.body["method"])
-        .ok_or_else(|| Fault::bad_request("URI for web-download does not pass filtering: None"))
+    Method::read(&request.body["method"]).ok_or_else(|| filtered("None"))
+}
+
+/// `IM-05`, in Glance's words.
+fn filtered(uri: &str) -> Fault {
+    Fault::bad_request(format!("URI for web-download does not pass filtering: {uri}"))
 }
 
 /// The record of an import, by whom it is asked for.

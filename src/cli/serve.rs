@@ -18,7 +18,7 @@ use crate::auth::{Enforcer, Keystone, PolicyError, PropertyRules, PropertyRulesE
 use crate::buffer::Arena;
 use crate::client::{self, Client, ClientError, WebGuard};
 use crate::config::{self, ConfigError, Identity, Listen, Settings, Sources};
-use crate::import::{ImageImport, Imports, Job, PluginUnavailable, Plugins};
+use crate::import::{Fetcher, ImageImport, Imports, Job, PluginUnavailable, Plugins};
 use crate::lanes::Lanes;
 use crate::limits::{READ_ARENA_BYTES, SLOTS_WARM};
 use crate::meta::{MetaError, Repo, SqlRepo};
@@ -177,6 +177,8 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
         stores: Arc::clone(&stores),
         uploads: Arc::clone(&uploads),
         plugins,
+        fetcher: Fetcher::new(&settings).map_err(ServeError::Client)?,
+        properties: settings.import.download_properties.clone(),
     };
     let (node_id, options) = (&settings.glissade.node_id, &settings.import);
     let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(importing)];

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 
+use super::fetch::{Fetched, Fetcher};
 use super::order::{Method, Order};
 use super::place::{self, Flow, Placement, Spoilt};
 use super::plugin::{Material, Plugins};
+use super::remote::{Found, Remote};
 use super::run::{Done, Job, Run, Stop};
 use super::runner::result_of;
 use super::{IMAGE_IMPORT, lists, reason};
@@ -19,7 +22,7 @@ use crate::meta::{
 use crate::quota::Reservation;
 use crate::store::file::FileStore;
 use crate::store::{Registry, SizeHint, Source, Staged, Store};
-use crate::upload::{self, Arrived, StoreSource, UploadError, Uploads};
+use crate::upload::{self, Arrived, ByteSource, StoreSource, UploadError, Uploads};
 
 /// Imports the data of images.
 #[derive(Debug)]
@@ -32,6 +35,10 @@ pub struct ImageImport {
     pub uploads: Arc<Uploads>,
     /// What is done to it on the way.
     pub plugins: Plugins,
+    /// Who fetches it.
+    pub fetcher: Fetcher,
+    /// Beginnings of the names of properties that come with an image from another Glance.
+    pub properties: Vec<String>,
 }
 
 /// Why an import fails, and the stores that have failed: all, where none is named.
@@ -162,8 +169,17 @@ impl Import<'_> {
         match &self.order.method {
             Method::CopyImage => self.copy().await,
             Method::GlanceDirect => self.import_staged().await,
-            Method::WebDownload { .. } | Method::GlanceDownload { .. } => {
-                Err(Broken::new("This server can't fetch images yet"))
+            Method::WebDownload { uri } => {
+                let fetched = self.job.fetcher.open(uri, HeaderMap::new()).await;
+                let fetched = fetched.map_err(Broken::new)?;
+                self.download(fetched, self.promised(None), ImageChange::default()).await
+            }
+            Method::GlanceDownload { region, image_id, interface } => {
+                let remote = Remote { region, image_id, interface };
+                let (secret, prefixes) = (self.run.secret.as_deref(), &self.job.properties);
+                let found = remote.find(&self.job.fetcher, secret, prefixes).await;
+                let Found { fetched, expected, change } = found.map_err(Broken::new)?;
+                self.download(fetched, expected, change).await
             }
         }
     }
@@ -206,6 +222,11 @@ impl Import<'_> {
     ) -> Result<Done, Broken> {
         let mut material = self.material(Some(staged), digests);
         material.virtual_size = virtual_size;
+        self.refine(material).await
+    }
+
+    /// Runs the plugins on a file, and puts what they make of it into the stores.
+    async fn refine(&self, mut material: Material) -> Result<Done, Broken> {
         self.job.plugins.run(&mut material).await.map_err(Broken::new)?;
         let done = self.place_file(&material).await;
         if done.is_err() {
@@ -252,11 +273,59 @@ impl Import<'_> {
                 room: room.clone(),
                 gate: self.job.uploads.gate(&self.image),
             };
-            self.pour(source, left, flow, &mut placement).await?;
+            self.pour(StoreSource::new(source), left, flow, &mut placement).await?;
         }
         let placement = placement.judged(self.order.all_must_succeed).await?;
         let arrived = place::found(&placement, known);
         self.done(placement, arrived, room, material).await
+    }
+
+    /// What is fetched: straight into the stores, unless a plugin wants to see a file first.
+    async fn download(
+        &self,
+        fetched: Fetched,
+        expected: Expected,
+        change: ImageChange,
+    ) -> Result<Done, Broken> {
+        if self.job.plugins.need_file() {
+            let (staged, digests) = self.fetch_to_staging(fetched, expected).await?;
+            let mut material = self.material(Some(staged), Some(digests));
+            material.change = change;
+            return self.refine(material).await;
+        }
+        let mut material = self.material(None, None);
+        material.change = change;
+        self.job.plugins.run(&mut material).await.map_err(Broken::new)?;
+        let hint = fetched.size().map_or(SizeHint::Unknown, SizeHint::Known);
+        self.run.watch.expect(fetched.size().unwrap_or(0));
+        let room = self.reserve(hint).await?;
+        let flow = Flow { hint, expected, room: room.clone() };
+        let mut placement = Placement::default();
+        self.pour(fetched.source(), self.stores.clone(), flow, &mut placement).await?;
+        let placement = placement.judged(self.order.all_must_succeed).await?;
+        let arrived = placement.arrived.clone();
+        self.done(placement, arrived, room, &material).await
+    }
+
+    async fn fetch_to_staging(
+        &self,
+        fetched: Fetched,
+        expected: Expected,
+    ) -> Result<(Staged, Digests), Broken> {
+        let staging = self.job.staging()?;
+        let hint = fetched.size().map_or(SizeHint::Unknown, SizeHint::Known);
+        self.run.watch.expect(fetched.size().unwrap_or(0));
+        let store: Arc<dyn Store> = Arc::new(staging.clone());
+        let flow = Flow { hint, expected, room: None };
+        let mut placement = Placement::default();
+        self.pour(fetched.source(), vec![store], flow, &mut placement).await?;
+        let arrived = placement.judged(true).await?.arrived;
+        let found = staging.staged(&self.image.id).await;
+        let found = found.map_err(|error| Broken::from(UploadError::Source(error)))?;
+        match (found, arrived) {
+            (Some(staged), Some(Arrived { digests, .. })) => Ok((staged, digests)),
+            _ => Err(Broken::new("What was fetched is gone")),
+        }
     }
 
     /// Whether one store that has failed already spoils the whole, so that nothing need be read.
@@ -270,14 +339,13 @@ impl Import<'_> {
     }
 
     /// Pours into stores, and takes back what others have when that fails as a whole.
-    async fn pour(
+    async fn pour<S: ByteSource + Send + 'static>(
         &self,
-        source: Source,
+        source: S,
         stores: Vec<Arc<dyn Store>>,
         flow: Flow,
         placement: &mut Placement,
     ) -> Result<(), Broken> {
-        let source = StoreSource::new(source);
         let (uploads, run) = (&self.job.uploads, self.run);
         let ids: Vec<String> = stores.iter().map(|store| store.id().to_owned()).collect();
         let Err(error) = place::pour(uploads, run, source, stores, flow, placement).await else {
@@ -334,7 +402,7 @@ impl Import<'_> {
                 room: room.clone(),
                 gate: self.job.uploads.gate(&self.image),
             };
-            self.pour(source, left, flow, &mut placement).await?;
+            self.pour(StoreSource::new(source), left, flow, &mut placement).await?;
         }
         let placement = placement.judged(self.order.all_must_succeed).await?;
         let material = self.material(None, None);
@@ -354,6 +422,14 @@ impl Import<'_> {
             Some(error) => Err(UploadError::Source(error).into()),
             None => Err(Broken::new("The image has no data to copy")),
         }
+    }
+
+    /// The image with the formats that it will have.
+    fn refined(&self, change: &ImageChange) -> Image {
+        let mut image = self.image.clone();
+        image.disk_format = change.disk_format.clone().or(image.disk_format);
+        image.container_format = change.container_format.clone().or(image.container_format);
+        image
     }
 
     /// What is to be recorded.
@@ -376,7 +452,7 @@ impl Import<'_> {
         if let Some(Arrived { size, digests, .. }) =
             arrived.filter(|_| self.order.method.brings_data())
         {
-            let guest = || upload::virtual_size(&self.image, size);
+            let guest = || upload::virtual_size(&self.refined(&change), size);
             let virtual_size = material.virtual_size.or_else(guest);
             change.data = Some(Data { size, virtual_size, digests });
             change.status = Some((Status::Importing, Status::Active));

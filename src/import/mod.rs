@@ -14,15 +14,18 @@
 //!                  +------------+--- any failure ---------+--> failure: status, lists as before
 //! ```
 
+mod fetch;
 mod flow;
 mod lists;
 mod order;
 mod place;
 mod plugin;
 mod reason;
+mod remote;
 mod run;
 pub mod runner;
 
+pub use fetch::Fetcher;
 pub use flow::ImageImport;
 pub use lists::lists_cleared;
 pub use order::{Method, Order};

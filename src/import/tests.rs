@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod web;
+
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -96,6 +98,8 @@ impl World {
             stores: stores.clone(),
             uploads: uploads.clone(),
             plugins,
+            fetcher: Fetcher::new(&settings).unwrap(),
+            properties: vec!["hw_".into()],
         };
         let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(job)];
         let (imports, runner) = Imports::new(dyn_repo, "node", &settings.import, jobs, metrics);

@@ -102,6 +102,56 @@ async fn im_02_the_image_has_to_be_in_the_methods_state() {
     replay(&bare, "266").await;
 }
 
+/// The recordings were made where `127.0.0.1` and port 9393 are allowed.
+#[tokio::test]
+async fn im_05_an_address_has_to_pass_the_filter() {
+    let world = with_subject("254", Status::Queued).await;
+    for number in ["254", "255", "256", "257", "258"] {
+        replay(&world, number).await;
+    }
+    assert!(world.repo.live_tasks().await.unwrap().is_empty());
+    replay(&world, "259").await;
+    assert_eq!(world.repo.live_tasks().await.unwrap().len(), 1);
+    replay(&with_subject("262", Status::Active).await, "262").await;
+}
+
+#[tokio::test]
+async fn im_06_another_glance_has_to_be_named() {
+    let methods = |api: &mut crate::config::Api| {
+        api.enabled_import_methods = vec!["glance-download".into()];
+    };
+    let world = World::with(methods, true).await;
+    let id = ImageId::random();
+    world
+        .seed_queued(id.as_str(), |image| {
+            image.disk_format = Some("raw".into());
+            image.container_format = Some("bare".into());
+        })
+        .await;
+    let uri = format!("/v2/images/{id}/import");
+    for (rest, said) in [
+        ("", "'glance_region' needs to be set for glance-download import method"),
+        (
+            r#", "glance_region": "r""#,
+            "'glance_image_id' needs to be set for glance-download import method",
+        ),
+        (
+            r#", "glance_region": "r", "glance_image_id": "x""#,
+            "Remote image id does not look like a UUID: x",
+        ),
+    ] {
+        let body = format!(r#"{{"method": {{"name": "glance-download"{rest}}}}}"#);
+        let answer = ask(&world, Method::POST, &uri, &body).await;
+        assert_eq!((answer.status, sentence(&answer).as_str()), (400, said));
+    }
+    let rest = format!(r#", "glance_region": "r", "glance_image_id": "{id}""#);
+    let body = format!(r#"{{"method": {{"name": "glance-download"{rest}}}}}"#);
+    assert_eq!(ask(&world, Method::POST, &uri, &body).await.status, 202);
+    let task = &world.repo.live_tasks().await.unwrap()[0].task;
+    let method = &task.input.as_ref().unwrap()["import_req"]["method"];
+    assert_eq!(method["glance_service_interface"], "public");
+}
+
 #[tokio::test]
 async fn im_10_a_task_is_recorded_before_the_answer() {
     let world = with_subject("230", Status::Uploading).await;

@@ -21,7 +21,7 @@ use crate::config::{
     Identity, Import, IoUring, Log, Policy, PropertyRuleFormat, Settings, Stores, WebFilter,
 };
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
-use crate::import::{ImageImport, Imports, Job, Plugins};
+use crate::import::{Fetcher, ImageImport, Imports, Job, Plugins};
 use crate::lanes::Lanes;
 use crate::limits::MIB;
 use crate::meta::{ListQuery, Repo, SqlRepo};
@@ -84,6 +84,8 @@ impl World {
             stores: stores.clone(),
             uploads: uploads.clone(),
             plugins: Plugins::default(),
+            fetcher: Fetcher::new(&settings).unwrap(),
+            properties: vec![],
         };
         let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(importing)];
         // Nobody works on the tasks: what is recorded stays for the test to see.
