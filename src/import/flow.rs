@@ -22,7 +22,7 @@ use crate::meta::{
 use crate::quota::Reservation;
 use crate::store::file::FileStore;
 use crate::store::{Registry, SizeHint, Source, Staged, Store};
-use crate::upload::{self, Arrived, ByteSource, StoreSource, UploadError, Uploads};
+use crate::upload::{self, Arrived, ByteSource, Gate, Passed, StoreSource, UploadError, Uploads};
 
 /// Imports the data of images.
 #[derive(Debug)]
@@ -207,22 +207,16 @@ impl Import<'_> {
         let staged = found.ok_or_else(|| {
             Broken::new("The staged data is not on this server; delete the image and stage it anew")
         })?;
-        let record = StageRecord::of(&self.image).filter(|record| record.size == staged.size);
-        let digests = record.as_ref().and_then(StageRecord::digests);
-        let virtual_size = record.and_then(|record| record.virtual_size);
-        self.import_file(staged, digests, virtual_size).await
+        let known = self.known_of(&staged);
+        self.refine(self.material(Some(staged), known)).await
     }
 
-    /// A file of ours: through the plugins, and into the stores.
-    async fn import_file(
-        &self,
-        staged: Staged,
-        digests: Option<Digests>,
-        virtual_size: Option<u64>,
-    ) -> Result<Done, Broken> {
-        let mut material = self.material(Some(staged), digests);
-        material.virtual_size = virtual_size;
-        self.refine(material).await
+    /// What was found out about data while it was staged. What a glance-api has staged is read.
+    fn known_of(&self, staged: &Staged) -> Option<Arrived> {
+        let record = StageRecord::of(&self.image).filter(|record| record.size == staged.size)?;
+        let (digests, finding) = (record.digests()?, record.finding?);
+        let passed = Passed { virtual_size: None, finding: Some(finding) };
+        Some(Arrived { size: staged.size, digests, passed })
     }
 
     /// Runs the plugins on a file, and puts what they make of it into the stores.
@@ -235,29 +229,21 @@ impl Import<'_> {
         done
     }
 
-    fn material(&self, staged: Option<Staged>, digests: Option<Digests>) -> Material {
+    fn material(&self, staged: Option<Staged>, known: Option<Arrived>) -> Material {
         let roles = self.image.properties.get(ROLES_PROPERTY).map(String::as_str);
         let roles = roles.unwrap_or_default().split(',').map(str::to_owned).collect();
-        Material {
-            image: self.image.clone(),
-            staged,
-            digests,
-            virtual_size: None,
-            change: ImageChange::default(),
-            roles,
-        }
+        Material { image: self.image.clone(), staged, known, change: ImageChange::default(), roles }
     }
 
     async fn place_file(&self, material: &Material) -> Result<Done, Broken> {
         let staged = material.staged.clone().ok_or_else(|| Broken::new("There is no file"))?;
         self.run.watch.expect(staged.size);
+        let known = material.known.clone();
+        let known = known.map(|known| self.judged(known, &material.change)).transpose()?;
         let room = self.reserve(SizeHint::Known(staged.size)).await?;
         let mut placement = Placement::default();
         let mut left = self.stores.clone();
-        let known = material.digests.clone().map(|digests| (staged.size, digests));
-        if let Some((size, digests)) = &known {
-            let promised = self.promised(None);
-            promised.verify(*size, digests).map_err(UploadError::Mismatch)?;
+        if known.is_some() {
             left = place::adopt(self.run, &staged, left, &mut placement).await;
         }
         if !left.is_empty() && !self.is_spoilt(&placement) {
@@ -269,15 +255,31 @@ impl Import<'_> {
             };
             let flow = Flow {
                 hint: SizeHint::Known(staged.size),
-                expected: self.promised(known.as_ref().map(|(_, digests)| digests)),
+                expected: self.promised(known.as_ref().map(|known| &known.digests)),
                 room: room.clone(),
-                gate: self.job.uploads.gate(&self.image),
+                gate: self.gate(&material.change),
             };
             self.pour(StoreSource::new(source), left, flow, &mut placement).await?;
         }
         let placement = placement.judged(self.order.all_must_succeed).await?;
-        let arrived = place::found(&placement, known);
+        let arrived = placement.arrived.clone().or(known);
         self.done(placement, arrived, room, material).await
+    }
+
+    /// What was found out before, verified and judged as if it had passed now.
+    fn judged(&self, known: Arrived, change: &ImageChange) -> Result<Arrived, Broken> {
+        let Arrived { size, digests, passed } = known;
+        self.promised(None).verify(size, &digests).map_err(UploadError::Mismatch)?;
+        let virtual_size = match passed.finding {
+            Some(finding) => self.gate(change).judge(&finding).map_err(UploadError::from)?,
+            None => passed.virtual_size,
+        };
+        Ok(Arrived { size, digests, passed: Passed { virtual_size, finding: None } })
+    }
+
+    /// The gate for the image as the import will leave it.
+    fn gate(&self, change: &ImageChange) -> Gate {
+        self.job.uploads.gate(&self.refined(change))
     }
 
     /// What is fetched: straight into the stores, unless a plugin wants to see a file first.
@@ -288,8 +290,8 @@ impl Import<'_> {
         change: ImageChange,
     ) -> Result<Done, Broken> {
         if self.job.plugins.need_file() {
-            let (staged, digests) = self.fetch_to_staging(fetched, expected).await?;
-            let mut material = self.material(Some(staged), Some(digests));
+            let (staged, known) = self.fetch_to_staging(fetched, expected).await?;
+            let mut material = self.material(Some(staged), Some(known));
             material.change = change;
             return self.refine(material).await;
         }
@@ -299,7 +301,8 @@ impl Import<'_> {
         let hint = fetched.size().map_or(SizeHint::Unknown, SizeHint::Known);
         self.run.watch.expect(fetched.size().unwrap_or(0));
         let room = self.reserve(hint).await?;
-        let flow = Flow { hint, expected, room: room.clone() };
+        let gate = self.gate(&material.change);
+        let flow = Flow { hint, expected, room: room.clone(), gate };
         let mut placement = Placement::default();
         self.pour(fetched.source(), self.stores.clone(), flow, &mut placement).await?;
         let placement = placement.judged(self.order.all_must_succeed).await?;
@@ -311,19 +314,19 @@ impl Import<'_> {
         &self,
         fetched: Fetched,
         expected: Expected,
-    ) -> Result<(Staged, Digests), Broken> {
+    ) -> Result<(Staged, Arrived), Broken> {
         let staging = self.job.staging()?;
         let hint = fetched.size().map_or(SizeHint::Unknown, SizeHint::Known);
         self.run.watch.expect(fetched.size().unwrap_or(0));
         let store: Arc<dyn Store> = Arc::new(staging.clone());
-        let flow = Flow { hint, expected, room: None };
+        let flow = Flow { hint, expected, room: None, gate: self.job.uploads.noting_gate() };
         let mut placement = Placement::default();
         self.pour(fetched.source(), vec![store], flow, &mut placement).await?;
         let arrived = placement.judged(true).await?.arrived;
         let found = staging.staged(&self.image.id).await;
         let found = found.map_err(|error| Broken::from(UploadError::Source(error)))?;
         match (found, arrived) {
-            (Some(staged), Some(Arrived { digests, .. })) => Ok((staged, digests)),
+            (Some(staged), Some(arrived)) => Ok((staged, arrived)),
             _ => Err(Broken::new("What was fetched is gone")),
         }
     }
@@ -400,7 +403,7 @@ impl Import<'_> {
                 hint: SizeHint::Known(source.size()),
                 expected: self.promised(None),
                 room: room.clone(),
-                gate: self.job.uploads.gate(&self.image),
+                gate: self.gate(&ImageChange::default()),
             };
             self.pour(StoreSource::new(source), left, flow, &mut placement).await?;
         }
@@ -449,11 +452,10 @@ impl Import<'_> {
         let mut change = material.change.clone();
         let failed: Vec<String> = placement.failed.iter().map(|(id, _)| id.clone()).collect();
         lists::ended(&self.image, &failed, &mut change);
-        if let Some(Arrived { size, digests, .. }) =
+        if let Some(Arrived { size, digests, passed }) =
             arrived.filter(|_| self.order.method.brings_data())
         {
-            let guest = || upload::virtual_size(&self.refined(&change), size);
-            let virtual_size = material.virtual_size.or_else(guest);
+            let virtual_size = passed.virtual_size;
             change.data = Some(Data { size, virtual_size, digests });
             change.status = Some((Status::Importing, Status::Active));
             let scratch = [STAGE_HOST_PROPERTY, STAGED_PROPERTY];

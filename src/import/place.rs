@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::run::{Object, Run, Watched};
 use super::runner::remove_object;
-use crate::image::{Digests, Expected, ImageId, Location};
+use crate::image::{Expected, ImageId, Location};
 use crate::quota::Reservation;
 use crate::store::{Draft, Placed, SizeHint, Staged, Store, StoreError, StoreErrorKind};
 use crate::upload::{Arrived, ByteSource, Ending, Gate, Poured, Target, UploadError, Uploads};
@@ -189,10 +189,4 @@ pub(super) async fn clear(store: &dyn Store, id: &ImageId) -> Result<(), StoreEr
         tracing::info!(image_id = %id, store = store.id(), "what an earlier try has left is gone");
     }
     Ok(())
-}
-
-/// Digests of data that did not move, or of what arrived.
-pub(super) fn found(placement: &Placement, known: Option<(u64, Digests)>) -> Option<Arrived> {
-    let known = known.map(|(size, digests)| Arrived { size, virtual_size: None, digests });
-    placement.arrived.clone().or(known)
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::config::{self, Settings};
-use crate::image::{Digests, Image};
+use crate::image::Image;
 use crate::meta::ImageChange;
 use crate::store::Staged;
+use crate::upload::Arrived;
 
 /// What a plugin works on, and what it has made of it.
 #[derive(Clone, Debug)]
@@ -20,9 +21,7 @@ pub struct Material {
     /// one (`FileStore::beside`) and names it here; the original stays for the next try.
     pub staged: Option<Staged>,
     /// What is known of the data; a plugin that changes the data forgets it.
-    pub digests: Option<Digests>,
-    /// Guest-visible bytes, when known.
-    pub virtual_size: Option<u64>,
+    pub known: Option<Arrived>,
     /// What becomes of the record with the import: properties set, formats changed.
     pub change: ImageChange,
     /// Roles of the user who asked for the import.
@@ -167,8 +166,7 @@ mod tests {
         Material {
             image: Image::queued(ImageId::random()),
             staged: None,
-            digests: None,
-            virtual_size: None,
+            known: None,
             change: ImageChange::default(),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
         }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod formats;
 mod web;
 
 use std::io::Write;
@@ -118,8 +119,12 @@ impl World {
     }
 
     async fn queued(&self) -> ImageId {
+        self.queued_as("raw").await
+    }
+
+    async fn queued_as(&self, disk_format: &str) -> ImageId {
         let mut image = Image::queued(ImageId::random());
-        image.disk_format = Some("raw".into());
+        image.disk_format = Some(disk_format.into());
         image.container_format = Some("bare".into());
         image.owner = Some("p".into());
         self.repo.create(&image).await.unwrap();
@@ -127,7 +132,11 @@ impl World {
     }
 
     async fn staged(&self, data: &[u8]) -> ImageId {
-        let id = self.queued().await;
+        self.staged_as("raw", data).await
+    }
+
+    async fn staged_as(&self, disk_format: &str, data: &[u8]) -> ImageId {
+        let id = self.queued_as(disk_format).await;
         let hint = SizeHint::Known(data.len() as u64);
         let prepared = self.uploads.prepare_stage(&self.stores, &id, hint).await.unwrap();
         let (stream, framing) = (fed(data.to_vec()), Framing::Length(data.len() as u64));

@@ -21,13 +21,16 @@ mod vmdk;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::INSPECT_WINDOW_BYTES;
 
 use self::vhdx::Vhdx;
 use self::vmdk::Vmdk;
 
 /// A format that is recognised, and raw, which is none of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Bytes that are nothing else.
     Raw,
@@ -97,7 +100,8 @@ impl fmt::Display for Format {
 }
 
 /// Something in an image that could harm who opens it, by the name that Glance's options use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Danger {
     /// It names another file to read from.
     BackingFile,
@@ -135,7 +139,8 @@ impl Danger {
 }
 
 /// How much a guest will see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum VirtualSize {
     /// So many bytes.
     Bytes(u64),
@@ -157,12 +162,25 @@ impl VirtualSize {
 }
 
 /// What is known after the last byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
     /// How much a guest will see, by the format that was found.
     pub virtual_size: VirtualSize,
     /// Whether everything was there that has to be for a judgement.
     pub is_whole: bool,
+}
+
+/// All that there is to say of an image that has passed, in a form that can be kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// See [`Inspector::formats`].
+    pub formats: Vec<Format>,
+    /// Every danger.
+    pub dangers: Vec<Danger>,
+    /// What was known after the last byte.
+    pub ending: Ending,
+    /// Bytes that have passed.
+    pub seen_bytes: u64,
 }
 
 /// An image that passes by.
@@ -306,6 +324,17 @@ impl Inspector {
             SizeRule::Followed => followed_size,
         };
         Ending { virtual_size, is_whole: *is_whole && followed_whole }
+    }
+
+    /// The image has ended, and this is what is known of it. Nothing may be fed any more.
+    pub fn finding(&mut self) -> Finding {
+        let ending = self.finish();
+        Finding {
+            formats: self.formats().unwrap_or_default().to_vec(),
+            dangers: self.dangers.clone(),
+            ending,
+            seen_bytes: self.seen_bytes,
+        }
     }
 
     fn follow(&mut self, chunk: &[u8]) {

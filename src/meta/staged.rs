@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::STAGED_PROPERTY;
 use crate::image::{Digests, HashAlgo, Image};
+use crate::inspect::Finding;
 
 /// The finding of one pass over the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,9 +14,9 @@ pub struct StageRecord {
     pub claim: String,
     /// How many bytes were staged.
     pub size: u64,
-    /// Guest-visible bytes, where the format says.
+    /// What kind of image they seemed to be, for the judgement of the import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub virtual_size: Option<u64>,
+    pub finding: Option<Finding>,
     checksum: String,
     os_hash_algo: String,
     os_hash_value: String,
@@ -24,11 +25,11 @@ pub struct StageRecord {
 impl StageRecord {
     /// What the transfer with this claim has found.
     #[must_use]
-    pub fn new(claim: &str, size: u64, digests: &Digests) -> Self {
+    pub fn new(claim: &str, size: u64, digests: &Digests, finding: Option<Finding>) -> Self {
         Self {
             claim: claim.to_owned(),
             size,
-            virtual_size: None,
+            finding,
             checksum: digests.checksum.clone(),
             os_hash_algo: digests.os_hash_algo.name().to_owned(),
             os_hash_value: digests.os_hash_value.clone(),
@@ -64,6 +65,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::image::ImageId;
+    use crate::inspect::{Danger, Ending, Format, VirtualSize};
 
     #[test]
     fn st_05_what_was_found_reads_back() {
@@ -72,7 +74,13 @@ mod tests {
             os_hash_algo: HashAlgo::Sha512,
             os_hash_value: "ab".into(),
         };
-        let record = StageRecord::new("node/uuid", 3 << 40, &digests);
+        let finding = Finding {
+            formats: vec![Format::Iso, Format::Gpt],
+            dangers: vec![Danger::BackingFile],
+            ending: Ending { virtual_size: VirtualSize::Bytes(3 << 41), is_whole: true },
+            seen_bytes: 3 << 40,
+        };
+        let record = StageRecord::new("node/uuid", 3 << 40, &digests, Some(finding));
         let mut image = Image::queued(ImageId::random());
         assert_eq!(StageRecord::of(&image), None);
         image.properties.insert(STAGED_PROPERTY.into(), record.text());

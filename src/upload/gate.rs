@@ -3,13 +3,14 @@
 //! It asks the inspector what comes in and compares that with what the record says (`FI-01` to
 //! `FI-06`). Glance does the same after the last byte; this refuses as soon as it is certain, which
 //! for most images is within their first 64 KiB. Whoever pours shows it each chunk and asks at the
-//! end; it keeps nothing of a chunk.
+//! end; it keeps nothing of a chunk. Data that is staged has no name yet: what it is, is noted then,
+//! and judged by its import without being read again.
 //!
 //! Where Glance is told to let pass what isn't what it is called (`require_image_format_match`), it
 //! does so without looking for dangers; here only a partition table is forgiven then.
 
 use crate::config::FormatRules;
-use crate::inspect::{Danger, Format, Inspector, VirtualSize};
+use crate::inspect::{Danger, Finding, Format, Inspector, VirtualSize};
 
 /// Why data is not taken, in Glance's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,14 +37,22 @@ pub enum Unfit {
     Unreadable,
 }
 
-/// What data of one image has to be, and what has been seen of it. Images that are something else
-/// than bare disks pass unseen.
+/// What data of one image has to be, and what has been seen of it.
 #[derive(Debug)]
-pub struct Gate(Option<Watch>);
+pub struct Gate(Kind);
 
 #[derive(Debug)]
-struct Watch {
-    inspector: Inspector,
+enum Kind {
+    /// Images that are something else than bare disks pass unseen.
+    Open,
+    /// Data without a name yet: what it is, is noted.
+    Noting(Inspector),
+    Watching(Inspector, Judge),
+}
+
+/// Compares what is found with what the record says.
+#[derive(Debug)]
+struct Judge {
     declared: String,
     rules: FormatRules,
     /// How what was found fits, once it is known.
@@ -67,26 +76,34 @@ impl Gate {
     /// A gate for an image of these formats.
     #[must_use]
     pub fn new(container: Option<&str>, disk: Option<&str>, rules: &FormatRules) -> Self {
-        let declared = disk.filter(|_| container == Some("bare"));
-        Self(declared.map(|declared| Watch {
-            inspector: Inspector::new(&rules.vmdk_allowed_types),
-            declared: declared.to_owned(),
-            rules: rules.clone(),
-            fit: None,
-            dangers_judged: 0,
-        }))
+        match disk.filter(|_| container == Some("bare")) {
+            Some(declared) => {
+                Self(Kind::Watching(inspector(rules), Judge::new(declared.to_owned(), rules)))
+            }
+            None => Self(Kind::Open),
+        }
     }
 
-    /// A gate that nothing is refused at, for bytes that are looked at later.
+    /// A gate at which nothing is refused, for data that is staged before its image has to have a
+    /// format: what it is, is noted, so that nobody has to read it again ([`Gate::judge`]).
     #[must_use]
-    pub fn open() -> Self {
-        Self(None)
+    pub fn noting(rules: &FormatRules) -> Self {
+        Self(Kind::Noting(inspector(rules)))
+    }
+
+    /// A gate that nothing is refused at.
+    #[cfg(test)]
+    pub(crate) fn open() -> Self {
+        Self(Kind::Open)
     }
 
     /// Memory that is held.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |watch| watch.inspector.held_bytes())
+        match &self.0 {
+            Kind::Open => 0,
+            Kind::Noting(inspector) | Kind::Watching(inspector, _) => inspector.held_bytes(),
+        }
     }
 
     /// Looks at what comes next.
@@ -95,43 +112,78 @@ impl Gate {
     /// The refusal, as soon as it is certain.
     pub fn see(&mut self, chunk: &[u8]) -> Result<(), Unfit> {
         match &mut self.0 {
-            Some(watch) => watch.see(chunk),
-            None => Ok(()),
+            Kind::Open => Ok(()),
+            Kind::Noting(inspector) => {
+                inspector.feed(chunk);
+                Ok(())
+            }
+            Kind::Watching(inspector, judge) => {
+                inspector.feed(chunk);
+                match inspector.formats() {
+                    Some(formats) => judge.judge(formats, inspector.dangers()),
+                    None => Ok(()),
+                }
+            }
         }
     }
 
-    /// All has come. Answers the virtual size, where there is one.
+    /// All has come.
     ///
     /// # Errors
     /// The refusal of what could only be judged now.
-    pub fn end(&mut self) -> Result<Option<u64>, Unfit> {
-        match &mut self.0 {
-            Some(watch) => watch.end(),
-            None => Ok(None),
+    pub fn end(self) -> Result<Passed, Unfit> {
+        match self.0 {
+            Kind::Open => Ok(Passed::default()),
+            Kind::Noting(mut inspector) => {
+                Ok(Passed { virtual_size: None, finding: Some(inspector.finding()) })
+            }
+            Kind::Watching(mut inspector, judge) => {
+                Ok(Passed { virtual_size: judge.judge_all(&inspector.finding())?, finding: None })
+            }
+        }
+    }
+
+    /// Judges data that has been noted before, as if it passed here. Answers the virtual size,
+    /// where there is one.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn judge(self, finding: &Finding) -> Result<Option<u64>, Unfit> {
+        match self.0 {
+            Kind::Open | Kind::Noting(_) => Ok(None),
+            Kind::Watching(_, judge) => judge.judge_all(finding),
         }
     }
 }
 
-impl Watch {
-    fn see(&mut self, chunk: &[u8]) -> Result<(), Unfit> {
-        self.inspector.feed(chunk);
-        self.judge()
+/// What there is to say of data that was not refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// How many bytes a guest will see, where that is known.
+    pub virtual_size: Option<u64>,
+    /// What was noted, where the gate was one for noting.
+    pub finding: Option<Finding>,
+}
+
+fn inspector(rules: &FormatRules) -> Inspector {
+    Inspector::new(&rules.vmdk_allowed_types)
+}
+
+impl Judge {
+    fn new(declared: String, rules: &FormatRules) -> Self {
+        Self { declared, rules: rules.clone(), fit: None, dangers_judged: 0 }
     }
 
     /// Judges what is new: the format once, each danger once.
-    fn judge(&mut self) -> Result<(), Unfit> {
-        let Some(formats) = self.inspector.formats() else {
-            return Ok(());
-        };
+    fn judge(&mut self, formats: &[Format], dangers: &[Danger]) -> Result<(), Unfit> {
         let fit = match self.fit {
             Some(fit) => fit,
             None => self.fit(formats)?,
         };
         self.fit = Some(fit);
-        let known = self.inspector.dangers();
-        if known.len() > self.dangers_judged {
-            self.dangers_judged = known.len();
-            self.judge_dangers(fit)?;
+        if dangers.len() > self.dangers_judged {
+            self.dangers_judged = dangers.len();
+            self.judge_dangers(fit, dangers)?;
         }
         Ok(())
     }
@@ -158,8 +210,7 @@ impl Watch {
         }
     }
 
-    fn judge_dangers(&self, fit: Fit) -> Result<(), Unfit> {
-        let dangers = self.inspector.dangers();
+    fn judge_dangers(&self, fit: Fit, dangers: &[Danger]) -> Result<(), Unfit> {
         let is_forgiven = |danger: &Danger| {
             let nonfatal = &self.rules.gpt_checks_nonfatal;
             *danger == Danger::Mbr
@@ -178,15 +229,15 @@ impl Watch {
         }
     }
 
-    fn end(&mut self) -> Result<Option<u64>, Unfit> {
-        let ending = self.inspector.finish();
-        self.judge()?;
+    /// The judgement of all that was found, and the virtual size, where there is one.
+    fn judge_all(mut self, finding: &Finding) -> Result<Option<u64>, Unfit> {
+        self.judge(&finding.formats, &finding.dangers)?;
         let is_required = self.rules.requires_match;
-        match (self.fit, ending.virtual_size) {
+        match (self.fit, finding.ending.virtual_size) {
             (Some(Fit::Same), VirtualSize::Unreadable) if is_required => Err(Unfit::Unreadable),
-            _ if is_required && !ending.is_whole => Err(Unfit::Incomplete),
+            _ if is_required && !finding.ending.is_whole => Err(Unfit::Incomplete),
             (Some(Fit::Same), VirtualSize::Bytes(bytes)) => Ok(Some(bytes)),
-            (Some(Fit::CalledRaw), _) => Ok(Some(self.inspector.seen_bytes())),
+            (Some(Fit::CalledRaw), _) => Ok(Some(finding.seen_bytes)),
             _ => Ok(None),
         }
     }

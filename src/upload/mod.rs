@@ -51,7 +51,7 @@ use transfer::{Sealed, Transfer, Transferred};
 
 pub use error::UploadError;
 pub use fanout::{Ending, Outcome, Target};
-pub use gate::{Gate, Unfit};
+pub use gate::{Gate, Passed, Unfit};
 pub use janitor::{Janitor, JanitorHandle, sweep, unstage};
 pub use pour::{Arrived, Poured, Pouring};
 pub use source::{ByteSource, Framing, Rest, SourceError, StoreSource};
@@ -219,7 +219,7 @@ impl Uploads {
         };
         let gate = match purpose {
             Purpose::Image => self.gate(&image),
-            Purpose::Stage => Gate::open(),
+            Purpose::Stage => self.noting_gate(),
         };
         Ok(Prepared { claim, draft, store, hint, expected, gate, image, room })
     }
@@ -272,6 +272,12 @@ impl Uploads {
     pub fn gate(&self, image: &Image) -> Gate {
         let [container, disk] = [&image.container_format, &image.disk_format].map(Option::as_deref);
         Gate::new(container, disk, &self.limits.format_rules)
+    }
+
+    /// The gate for data that is judged by its import, when it has a format.
+    #[must_use]
+    pub fn noting_gate(&self) -> Gate {
+        Gate::noting(&self.limits.format_rules)
     }
 
     /// One reading of an image's bytes into any number of stores, under this server's bounds: run
@@ -340,11 +346,11 @@ impl Uploads {
         image: &Image,
         room: Option<&Reservation>,
     ) -> Result<Image, UploadError> {
-        if let Err(error) = self.confirm(room, image, sealed.size).await {
+        if let Err(error) = self.confirm(room, image, sealed.arrived.size).await {
             claim.undo().await;
             return Err(error);
         }
-        let size_bytes = sealed.size;
+        let size_bytes = sealed.arrived.size;
         match self.record(&claim, sealed, image).await {
             Ok(image) => {
                 claim.release();
@@ -371,14 +377,15 @@ impl Uploads {
         sealed: Sealed,
         image: &Image,
     ) -> Result<Image, MetaError> {
-        let Sealed { location, size, virtual_size, digests } = sealed;
+        let Sealed { location, arrived: Arrived { size, digests, passed } } = sealed;
         match claim.purpose() {
             Purpose::Image => {
+                let virtual_size = passed.virtual_size;
                 let commit = Commit { location, size, virtual_size, digests };
                 self.repo.commit(&image.id, claim.token(), &commit).await
             }
             Purpose::Stage => {
-                let staged = StageRecord::new(claim.token(), size, &digests);
+                let staged = StageRecord::new(claim.token(), size, &digests, passed.finding);
                 let host = self.limits.self_url.as_deref();
                 self.repo.commit_stage(&image.id, claim.token(), &staged, host).await
             }
@@ -472,15 +479,6 @@ fn expected(image: &Image) -> Expected {
         checksum: image.checksum.clone(),
         multihash: image.os_hash_algo.clone().zip(image.os_hash_value.clone()),
     }
-}
-
-/// The guest sees every byte of a bare raw image (`RC-08`); other formats say it in their headers,
-/// which nobody reads yet. Glance leaves it unset for an empty image.
-#[must_use]
-pub fn virtual_size(image: &Image, size: u64) -> Option<u64> {
-    let is_bare = image.container_format.as_deref() == Some("bare");
-    let is_raw = image.disk_format.as_deref() == Some("raw");
-    (is_bare && is_raw && size > 0).then_some(size)
 }
 
 #[cfg(test)]

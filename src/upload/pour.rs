@@ -18,7 +18,7 @@ use crate::store::{SizeHint, Store};
 
 use super::error::UploadError;
 use super::fanout::{Allowance, FanOut, Outcome, Target};
-use super::gate::Gate;
+use super::gate::{Gate, Passed};
 use super::source::ByteSource;
 
 /// Everything that one reading owns. It is moved to the engine whole, so that whatever happens to
@@ -57,10 +57,10 @@ pub struct Poured<S> {
 pub struct Arrived {
     /// How many.
     pub size: u64,
-    /// How many a guest will see, where that is known (`FI-10`).
-    pub virtual_size: Option<u64>,
     /// Their digests.
     pub digests: Digests,
+    /// What the gate says of them.
+    pub passed: Passed,
 }
 
 impl<S: ByteSource> Pouring<S> {
@@ -78,15 +78,15 @@ impl<S: ByteSource> Pouring<S> {
         let share = self.allowance.take(&self.arena).await;
         let mut drafts = FanOut::new(std::mem::take(&mut self.targets));
         let poured = self.pour(&share, &mut drafts).await;
-        let Self { source, hashing, expected, mut gate, metrics, .. } = self;
+        let Self { source, hashing, expected, gate, metrics, .. } = self;
         let verifying = async {
             let size = poured?;
             let began = Instant::now();
             let digests = hashing.finish().await?;
             expected.verify(size, &digests)?;
-            let virtual_size = gate.end()?;
+            let passed = gate.end()?;
             metrics.stage(Stage::Verify, began.elapsed());
-            Ok(Arrived { size, virtual_size, digests })
+            Ok(Arrived { size, digests, passed })
         };
         let arrived = drafts.meanwhile(verifying).await;
         if arrived.is_ok() {

@@ -1,6 +1,6 @@
 //! An upload on its engine: a body poured into one store, under a claim that knows what it left.
 
-use crate::image::{Digests, Location};
+use crate::image::Location;
 
 use super::claim::Claim;
 use super::error::UploadError;
@@ -27,9 +27,7 @@ pub(super) struct Transferred {
 #[derive(Debug)]
 pub(super) struct Sealed {
     pub(super) location: Location,
-    pub(super) size: u64,
-    pub(super) virtual_size: Option<u64>,
-    pub(super) digests: Digests,
+    pub(super) arrived: Arrived,
 }
 
 impl Transfer {
@@ -39,10 +37,7 @@ impl Transfer {
         let Poured { mut source, arrived, mut stores } = pouring.run(note).await;
         let ending = stores.pop().map(|outcome| outcome.ending);
         let outcome = arrived.and_then(|arrived| match ending {
-            Some(Ending::Sealed(location)) => {
-                let Arrived { size, virtual_size, digests } = arrived;
-                Ok(Sealed { location, size, virtual_size, digests })
-            }
+            Some(Ending::Sealed(location)) => Ok(Sealed { location, arrived }),
             Some(Ending::Failed(error)) => Err(error.into()),
             Some(Ending::Discarded) | None => Err(UploadError::EngineGone),
         });

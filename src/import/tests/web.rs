@@ -224,7 +224,7 @@ fn glance(record: &'static str, data: Vec<u8>) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn im_06_if_02_an_image_comes_from_another_glance() {
-    const RECORD: &str = r#"{"status": "active", "size": 4, "disk_format": "qcow2",
+    const RECORD: &str = r#"{"status": "active", "size": 4, "disk_format": "ploop",
         "container_format": "bare", "hw_a": "1", "other": "2",
         "checksum": "8d777f385d3dfec8815d20f7496026dc"}"#;
     for (data, is_right) in [(&b"data"[..], true), (b"dada", false)] {
@@ -244,7 +244,7 @@ async fn im_06_if_02_an_image_comes_from_another_glance() {
         let image = world.repo.get(&id).await.unwrap();
         if is_right {
             assert_eq!((&*task.status, image.status), ("success", Status::Active));
-            assert_eq!(image.disk_format.as_deref(), Some("qcow2"));
+            assert_eq!(image.disk_format.as_deref(), Some("ploop"));
             assert_eq!(image.properties["hw_a"], "1");
             assert_eq!((image.properties.get("other"), image.virtual_size), (None, None));
         } else {
