@@ -133,6 +133,10 @@ pub const AUTH_STALL: Duration = Duration::from_secs(30);
 pub const AUTH_RETRY_PAUSES: (Duration, Duration) =
     (Duration::from_millis(500), Duration::from_secs(10));
 
+/// How long it is remembered whose limits in Keystone are this service's. Limits themselves are
+/// asked for with every check.
+pub const AUTH_LIMITS_PLACE_REMEMBERED: Duration = Duration::from_secs(300);
+
 /// Slots that a part of an S3 upload is held in until it is whole. Longer parts, of images that are
 /// so large that 10000 parts of this length do not hold them, are sent as they come.
 pub const S3_PART_HELD_SLOTS_MAX: usize = 12;

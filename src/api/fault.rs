@@ -13,7 +13,9 @@ use serde_json::json;
 
 use super::accept::{self, Media};
 use super::python;
+use crate::auth::LimitsError;
 use crate::meta::MetaError;
+use crate::quota::QuotaError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::upload::UploadError;
 
@@ -359,6 +361,16 @@ impl From<UploadError> for Fault {
                     wanted_bytes.map_or("None".to_owned(), |bytes| bytes.to_string())
                 ),
             ),
+            UploadError::OverLimit(over) => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "The request returned a 413 Request Entity Too Large. This generally means \
+                     that rate limiting or a quota threshold was breached.\n\nThe response body:\n\
+                     {over}"
+                ),
+            ),
+            UploadError::Limits(LimitsError::Misconfigured(_)) => internal(&error),
+            UploadError::Limits(LimitsError::Unavailable(_)) => unavailable(&error, "Keystone"),
             UploadError::SizeShort { expected, got } => Self::bad_request(format!(
                 "Size mismatch: expected {expected} bytes, got {got} bytes"
             )),
@@ -398,6 +410,12 @@ impl From<UploadError> for Fault {
                 unavailable(&error, "The data plane")
             }
         }
+    }
+}
+
+impl From<QuotaError> for Fault {
+    fn from(error: QuotaError) -> Self {
+        UploadError::from(error).into()
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) async fn create(
     let mut image = check::create(body, &app.settings.api)?;
     image.owner = image.owner.or_else(|| caller.project_id.clone());
     may::create(app, caller, &image)?;
+    let _place = app.uploads.quotas().reserve_image(image.owner.as_deref()).await?;
     app.repo.create(&image).await?;
     let location = format!("{}/v2/images/{}", peer::base_url(app, head), image.id);
     let created = answer::json(StatusCode::CREATED, &view::image(app, caller, &image));

@@ -186,7 +186,7 @@ async fn serve_caller(
         Route::InfoImport => Ok(stores::import_methods(app)),
         Route::InfoStores => stores::list(app),
         Route::InfoStoresDetail => stores::detail(app, caller),
-        Route::InfoUsage => Ok(stores::usage(caller)),
+        Route::InfoUsage => stores::usage(app, caller).await,
         Route::ListTasks => tasks::list(app, caller, head).await,
         Route::CreateTask => Err(tasks::create(app, caller, body)),
         Route::ShowTask(id) => tasks::show(app, caller, &id).await,

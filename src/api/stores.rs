@@ -11,6 +11,7 @@ use super::answer;
 use super::fault::Fault;
 use super::may;
 use crate::auth::{Action, Identity};
+use crate::quota::Share;
 use crate::store::Entry;
 
 /// `GET /v2/info/import`.
@@ -42,9 +43,18 @@ pub(super) fn detail(app: &App, caller: &Identity) -> Result<Response<Bytes>, Fa
     })
 }
 
-/// `GET /v2/info/usage`: nothing is counted without limits (`DI-04`).
-pub(super) fn usage(_caller: &Identity) -> Response<Bytes> {
-    answer::json(StatusCode::OK, &json!({ "usage": {} }))
+/// `GET /v2/info/usage`: what the caller's project has of what Keystone limits; nothing where it
+/// limits nothing (`DI-04`).
+pub(super) async fn usage(app: &App, caller: &Identity) -> Result<Response<Bytes>, Fault> {
+    let shares = match &caller.project_id {
+        Some(project) => app.uploads.quotas().usage(project).await?,
+        None => Vec::new(),
+    };
+    let view = shares.into_iter().map(|(resource, Share { usage, limit })| {
+        (resource.name().to_owned(), json!({ "usage": usage, "limit": limit }))
+    });
+    let usage: Map<String, Value> = view.collect();
+    Ok(answer::json(StatusCode::OK, &json!({ "usage": usage })))
 }
 
 fn listed(

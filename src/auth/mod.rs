@@ -15,7 +15,7 @@ pub mod trusted;
 
 pub use enforcer::Enforcer;
 pub use identity::Identity;
-pub use keystone::{Keystone, Refusal};
+pub use keystone::{Keystone, Limits, LimitsError, ProjectLimits, Refusal};
 pub use policy::{Action, Policies, PolicyError, Target};
 pub use properties::{Operation, PropertyRules, PropertyRulesError};
 pub use target::{ImageTarget, Project, Proposed};

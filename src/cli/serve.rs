@@ -14,7 +14,7 @@ use super::unix::{self, SocketFile};
 use crate::api::App;
 use crate::api::admin::{self, StatusFigures};
 use crate::api::server::{self, Listener};
-use crate::auth::{Enforcer, Keystone, PolicyError, PropertyRules, PropertyRulesError};
+use crate::auth::{Enforcer, Keystone, Limits, PolicyError, PropertyRules, PropertyRulesError};
 use crate::buffer::Arena;
 use crate::client::{self, Client, ClientError, WebGuard};
 use crate::config::{self, ConfigError, Identity, Listen, Settings, Sources};
@@ -25,6 +25,7 @@ use crate::meta::{MetaError, Repo, SqlRepo};
 use crate::observe::log::{self, LogError};
 use crate::observe::metrics::Engine;
 use crate::observe::{Metrics, VERSION};
+use crate::quota::Quotas;
 use crate::ring::{EngineKind, Engines, RingRefused};
 use crate::store::{OpenError, Registry};
 use crate::upload::{Janitor, Uploads, sweep};
@@ -83,7 +84,10 @@ pub enum ServeError {
     /// Others can't be asked with these options.
     #[error("HTTP to others: {0}")]
     Client(#[source] ClientError),
-    /// Keystone can't be asked with these options.
+    /// Keystone can't be asked for limits with these options.
+    #[error("[oslo_limit]: {0}")]
+    Limits(#[source] ClientError),
+    /// Keystone can't be asked who calls with these options.
     #[error("[keystone_authtoken]: {0}")]
     Keystone(#[from] ClientError),
     /// io_uring is required and refused.
@@ -247,7 +251,17 @@ fn wire(
     observe_all(&metrics, &arena, &lanes, &engines);
     let (kind, reason) = (engines.kind().as_str(), engines.reason());
     tracing::info!(version = VERSION, engine = kind, reason, lanes = lanes.tier(), "wired");
-    Ok(Uploads::new(settings, repo, engines, arena, lanes, metrics, janitor))
+    let quotas = quotas(settings, Arc::clone(&repo))?;
+    let uploads = Uploads::new(settings, repo, engines, arena, lanes, metrics, janitor);
+    Ok(uploads.within(quotas))
+}
+
+fn quotas(settings: &Settings, repo: Arc<dyn Repo>) -> Result<Quotas, ServeError> {
+    let quotas = Quotas::new(repo, settings.api.user_storage_quota_bytes);
+    Ok(match &settings.keystone_limits {
+        Some(limits) => quotas.with_limits(Limits::new(limits).map_err(ServeError::Limits)?),
+        None => quotas,
+    })
 }
 
 fn observe_all(metrics: &Metrics, arena: &Arena, lanes: &Lanes, engines: &Engines) {

@@ -7,6 +7,7 @@ use super::error::ConfigError;
 use super::known;
 use super::network::{self, Network};
 use super::options::Options;
+use super::unified;
 use super::value::{self, Parsed};
 
 /// Section of Keystone's middleware.
@@ -49,6 +50,41 @@ pub struct KeystoneAuth {
     pub needs_service_roles: bool,
     /// `service_type`, without which tokens with access rules are refused.
     pub service_type: Option<String>,
+}
+
+/// `[oslo_limit]`, where `use_keystone_limits` is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeystoneLimits {
+    /// Who asks. Limits of other projects than its own are shown to readers of the whole system.
+    pub account: Account,
+    /// `valid_interfaces` of the catalog's entry for Keystone that is asked, the first one there.
+    pub interfaces: Vec<String>,
+    /// `region_name` of that entry.
+    pub region_name: Option<String>,
+    /// `endpoint_override`: Keystone's address in place of the catalog's.
+    pub endpoint_override: Option<String>,
+    /// `connect_retries`.
+    pub retries: u32,
+    /// Whose limits count.
+    pub endpoint: LimitsEndpoint,
+}
+
+/// An endpoint of this service, by which its limits are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitsEndpoint {
+    /// `endpoint_id`.
+    Id(String),
+    /// The only one of these.
+    Search {
+        /// `endpoint_service_type`.
+        service_type: Option<String>,
+        /// `endpoint_service_name`.
+        service_name: Option<String>,
+        /// `endpoint_region_name`.
+        region_name: Option<String>,
+        /// `endpoint_interface`.
+        interface: String,
+    },
 }
 
 /// What the flavors of Glance's own pipelines, and the one for a proxy that asks, mean here.
@@ -125,8 +161,11 @@ pub(super) fn warnings(options: &Options, identity: &Identity) -> Option<String>
 
 /// Sections whose options are an account's.
 pub(super) fn account_sections(options: &Options) -> Result<Vec<String>, ConfigError> {
-    let section = Section::of(options, SECTION)?;
-    Ok(vec![SECTION.to_owned(), section.name().to_owned()])
+    let mut sections = Vec::new();
+    for asked in [SECTION, unified::SECTION] {
+        sections.extend([asked.to_owned(), Section::of(options, asked)?.name().to_owned()]);
+    }
+    Ok(sections)
 }
 
 fn keystone(options: &Options) -> Result<KeystoneAuth, ConfigError> {

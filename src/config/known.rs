@@ -118,6 +118,17 @@ options! {
     SERVICE_ROLES_REQUIRED = "keystone_authtoken" "service_token_roles_required" or "true";
     AUTH_SERVICE_TYPE = "keystone_authtoken" "service_type" or "";
 
+    USE_KEYSTONE_LIMITS = "DEFAULT" "use_keystone_limits" or "false";
+    LIMIT_ENDPOINT_ID = "oslo_limit" "endpoint_id" or "";
+    LIMIT_SERVICE_TYPE = "oslo_limit" "endpoint_service_type" or "";
+    LIMIT_SERVICE_NAME = "oslo_limit" "endpoint_service_name" or "";
+    LIMIT_ENDPOINT_REGION = "oslo_limit" "endpoint_region_name" or "";
+    LIMIT_ENDPOINT_INTERFACE = "oslo_limit" "endpoint_interface" or "public";
+    LIMIT_INTERFACES = "oslo_limit" "valid_interfaces" or "public";
+    LIMIT_REGION = "oslo_limit" "region_name" or "";
+    LIMIT_OVERRIDE = "oslo_limit" "endpoint_override" or "";
+    LIMIT_RETRIES = "oslo_limit" "connect_retries" or "3";
+
     CORS_ORIGIN = "cors" "allowed_origin" or "";
     CORS_CREDENTIALS = "cors" "allow_credentials" or "true";
     CORS_EXPOSE = "cors" "expose_headers" or "X-Image-Meta-Checksum,X-Auth-Token,\

@@ -13,6 +13,7 @@ use super::error::ConfigError;
 use super::known::{self, Opt};
 use super::options::Options;
 use super::sections::Sections;
+use super::unified;
 use super::value::{self, Parsed};
 use super::{
     Api, Database, Durability, FormatRules, Glissade, Identity, IoUring, Listen, Log, Settings,
@@ -77,6 +78,8 @@ fn settings(
     let identity = access::identity(options, &trusted, listen.tcp().is_none())?;
     keep_inside(sources, options, &listen, &identity)?;
     warnings.extend(access::warnings(options, &identity));
+    let keystone_limits = unified::limits(options)?;
+    warnings.extend(unified::warnings(options, keystone_limits.is_some()));
     let dirs = sources.directories(std::env::var_os("OS_GLANCE_CONFIG_DIR"));
     let api = api(options, &dirs, &mut warnings)?;
     let self_url = api.worker_self_reference_url.as_deref();
@@ -91,6 +94,7 @@ fn settings(
         stores,
         api,
         import: import::import(options)?,
+        keystone_limits,
         policy: policy::policy(options, &dirs)?,
         glissade,
         log: log(options)?,

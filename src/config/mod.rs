@@ -22,6 +22,7 @@ mod secret;
 mod sections;
 mod sources;
 mod stores;
+mod unified;
 mod value;
 mod web;
 
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use crate::image::HashAlgo;
 
-pub use access::{Identity, KeystoneAuth};
+pub use access::{Identity, KeystoneAuth, KeystoneLimits, LimitsEndpoint};
 pub use account::{Account, NameOrId, Named, Proof, Scope, Transport};
 pub use database::{Connection, Database, Server, Tls, TlsMode};
 pub use error::{ConfigError, Place, Refusal, masked};
@@ -62,6 +63,8 @@ pub struct Settings {
     pub api: Api,
     /// Imports.
     pub import: Import,
+    /// `[oslo_limit]`, where `use_keystone_limits` is on.
+    pub keystone_limits: Option<Box<KeystoneLimits>>,
     /// `[oslo_policy]`.
     pub policy: Policy,
     /// `[glissade]`.

@@ -372,9 +372,19 @@ pub trait Staging {
 /// How much a project has.
 #[async_trait]
 pub trait Usage {
-    /// Bytes of every copy of the owner's images whose data is not gone, the one image left out
-    /// (`QU-03`).
-    async fn stored_bytes(&self, owner: &str, except: &ImageId) -> Result<u64, MetaError>;
+    /// Bytes of every copy of the owner's images whose data is not gone, the one image left out,
+    /// if one is (`QU-03`).
+    async fn stored_bytes(&self, owner: &str, except: Option<&ImageId>) -> Result<u64, MetaError>;
+
+    /// Bytes of the owner's images that may lie in a staging area: those that are being staged or
+    /// imported, and those that are being copied to more stores (`QU-04`).
+    async fn staged_bytes(&self, owner: &str) -> Result<u64, MetaError>;
+
+    /// Images of the owner that are not deleted.
+    async fn image_count(&self, owner: &str) -> Result<u64, MetaError>;
+
+    /// Those whose data is on its way, by upload, staging, import or copy.
+    async fn uploading_count(&self, owner: &str) -> Result<u64, MetaError>;
 }
 
 /// Tasks as they are recorded.

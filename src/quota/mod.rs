@@ -1,35 +1,45 @@
-//! How much a project may store: `user_storage_quota` (`QU-03`, `QU-05`).
+//! How much a project may have: `user_storage_quota` (`QU-03`) and the limits that Keystone keeps
+//! (`QU-04`).
 //!
-//! Glance looks at the sum before an upload and again after it, so uploads that run at the same
-//! time pass each other by. Here each reserves its room first, in memory, and settles what it has
-//! taken when the record is written:
+//! Glance looks at the sums before an upload and again after it, so uploads that run at the same
+//! time pass each other by (`QU-05`). Here each reserves its room first, in memory, and settles what
+//! it has taken when the record is written. Reservations are this process's own. Of other servers on
+//! the same database it sees what they have recorded, and looks once more before it records anything
+//! itself. Where the database and this module both count something, for the moment between a record
+//! and the end of its reservation, somebody may be refused too early, never let in too late.
 //!
-//! ```text
-//! reserve --> (grow, chunk by chunk, where the size is not known) --> settle --> record counts
-//!    |                                                                   |
-//!    +------------------- dropped at any point: given back -------------+
-//! ```
+//! Who asks what, and when:
 //!
-//! Reservations are this process's own. Of other servers on the same database it sees what they
-//! have recorded, and looks once more before it records anything itself. Where the database and
-//! this module both count something, for the moment between a record and the end of its
-//! reservation, somebody may be refused too early, never let in too late.
+//! | before | is asked | and kept until |
+//! | --- | --- | --- |
+//! | a record is made | [`Quotas::reserve_image`] | it is made |
+//! | data is taken into stores | [`Quotas::reserve`] | it is recorded |
+//! | data is taken into a staging area, by a client or an import | [`Quotas::reserve_stage`] | it is recorded |
+//! | an import is accepted | [`Quotas::check_stored`] | |
+//! | data is received, and the image says `saving`, `uploading` or `importing` | [`Quotas::check_uploading`] | |
 //!
-//! Limits that Keystone keeps (`QU-04`) will be other ledgers behind the same three steps.
+//! Counted is the image's owner. Glance counts whoever calls, which differs for administrators who
+//! fill other projects' images; their room would be another's.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod storage;
+mod unified;
+
+use std::sync::Arc;
 
 use crate::image::ImageId;
 use crate::meta::{MetaError, Repo};
+
+pub use crate::auth::{Limits, LimitsError};
+use storage::{Room, Storage};
+use unified::Unified;
+pub use unified::{Held, OverLimit, Resource, Share};
 
 /// The room of every project.
 #[derive(Clone, Debug)]
 pub struct Quotas {
     repo: Arc<dyn Repo>,
-    storage_bytes: Option<u64>,
-    ledger: Ledger,
+    storage: Option<Storage>,
+    unified: Option<Unified>,
 }
 
 /// Why there is no room.
@@ -43,84 +53,59 @@ pub enum QuotaError {
         /// What is left.
         remaining_bytes: u64,
     },
+    /// The project would have more than Keystone lets it have.
+    #[error("{0}")]
+    OverLimit(Box<OverLimit>),
+    /// Nobody knows what it may have.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// The records failed.
     #[error(transparent)]
     Meta(#[from] MetaError),
 }
 
-type Ledger = Arc<Mutex<HashMap<String, Account>>>;
-
-/// What the uploads of one project have in hand.
-#[derive(Clone, Copy, Debug, Default)]
-struct Account {
-    uploads: u64,
-    reserved_bytes: u64,
-    /// Recorded by those who were here while the account was open.
-    settled_bytes: u64,
-}
-
-/// Room for one image. Dropping it gives back what has not been recorded.
+/// Room for one image's data. Dropping it gives back what has not been recorded.
 #[derive(Debug)]
 pub struct Reservation {
-    ledger: Ledger,
-    owner: String,
-    quota_bytes: u64,
-    held_bytes: AtomicU64,
-    /// What was recorded when the reservation was made, less what was settled by then.
-    recorded_bytes: u64,
-    settled_before_bytes: u64,
+    storage: Option<Room>,
+    /// Of Keystone's limit; for nothing but its end.
+    _held: Option<Held>,
 }
 
 impl Quotas {
-    /// Quotas with this much room for each project; `None` is no limit.
+    /// Quotas with this much storage for each project; `None` is no limit.
     #[must_use]
     pub fn new(repo: Arc<dyn Repo>, storage_bytes: Option<u64>) -> Self {
-        Self { repo, storage_bytes, ledger: Ledger::default() }
+        Self { repo, storage: storage_bytes.map(Storage::new), unified: None }
+    }
+
+    /// The same, and the limits of a Keystone beside them.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { unified: Some(Unified::new(limits)), ..self }
     }
 
     /// Reserves room for an image's data, all of it where the size is known. `None` where nothing
-    /// is counted: without a quota, or for what nobody owns.
+    /// is counted: without a quota, or for what nobody owns. Keystone's limit is looked at here and
+    /// never again: as in Glance, data of unknown size may pass it once.
     ///
     /// # Errors
-    /// [`QuotaError::StorageFull`] when it does not fit beside what is recorded and reserved.
+    /// [`QuotaError::StorageFull`] and [`QuotaError::OverLimit`] when it does not fit beside what is
+    /// recorded and reserved.
     pub async fn reserve(
         &self,
         owner: Option<&str>,
         image: &ImageId,
         known_bytes: Option<u64>,
     ) -> Result<Option<Reservation>, QuotaError> {
-        let (Some(quota_bytes), Some(owner)) = (self.storage_bytes, owner) else { return Ok(None) };
-        // Entered before the records are read: whoever comes later counts this one in.
-        let (settled_before_bytes, others_bytes) = self.enter(owner, known_bytes.unwrap_or(0));
-        let mut reservation = Reservation {
-            ledger: Arc::clone(&self.ledger),
-            owner: owner.to_owned(),
-            quota_bytes,
-            held_bytes: AtomicU64::new(known_bytes.unwrap_or(0)),
-            recorded_bytes: 0,
-            settled_before_bytes,
+        let Some(owner) = owner else { return Ok(None) };
+        let held = self.hold(Some(owner), Resource::SizeTotal, known_bytes.unwrap_or(0)).await?;
+        let storage = match &self.storage {
+            Some(storage) => Some(storage.reserve(&*self.repo, owner, image, known_bytes).await?),
+            None => None,
         };
-        reservation.recorded_bytes = self.repo.stored_bytes(owner, image).await?;
-        let taken_bytes = reservation.recorded_bytes.saturating_add(others_bytes);
-        let remaining_bytes = quota_bytes.saturating_sub(taken_bytes);
-        let is_full = match known_bytes {
-            Some(known_bytes) => known_bytes > remaining_bytes,
-            None => remaining_bytes == 0,
-        };
-        match is_full {
-            true => Err(QuotaError::StorageFull { wanted_bytes: known_bytes, remaining_bytes }),
-            false => Ok(Some(reservation)),
-        }
-    }
-
-    /// Opens an upload's part of the account; answers what was settled, and what others hold.
-    fn enter(&self, owner: &str, bytes: u64) -> (u64, u64) {
-        let mut ledger = lock(&self.ledger);
-        let account = ledger.entry(owner.to_owned()).or_default();
-        let others_bytes = account.reserved_bytes;
-        account.uploads += 1;
-        account.reserved_bytes = others_bytes.saturating_add(bytes);
-        (account.settled_bytes, others_bytes)
+        let is_counted = held.is_some() || storage.is_some();
+        Ok(is_counted.then_some(Reservation { storage, _held: held }))
     }
 
     /// Looks at the records once more, for what other servers have written meanwhile. To be asked
@@ -134,13 +119,75 @@ impl Quotas {
         image: &ImageId,
         size_bytes: u64,
     ) -> Result<(), QuotaError> {
-        let recorded_bytes = self.repo.stored_bytes(&reservation.owner, image).await?;
-        let remaining_bytes = reservation.quota_bytes.saturating_sub(recorded_bytes);
-        match size_bytes > remaining_bytes {
-            true => {
-                Err(QuotaError::StorageFull { wanted_bytes: Some(size_bytes), remaining_bytes })
+        match &reservation.storage {
+            Some(room) => room.confirm(&*self.repo, image, size_bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reserves the place of a new image.
+    ///
+    /// # Errors
+    /// [`QuotaError::OverLimit`] of `image_count_total`.
+    pub async fn reserve_image(&self, owner: Option<&str>) -> Result<Option<Held>, QuotaError> {
+        self.hold(owner, Resource::CountTotal, 1).await
+    }
+
+    /// Reserves room in the staging area, for what a client stages and for what an import fetches
+    /// or copies; a size that is not known is none. To be kept until the record has the size.
+    ///
+    /// # Errors
+    /// [`QuotaError::OverLimit`] of `image_stage_total`.
+    pub async fn reserve_stage(
+        &self,
+        owner: Option<&str>,
+        known_bytes: Option<u64>,
+    ) -> Result<Option<Reservation>, QuotaError> {
+        let held = self.hold(owner, Resource::StageTotal, known_bytes.unwrap_or(0)).await?;
+        Ok(held.map(|held| Reservation { storage: None, _held: Some(held) }))
+    }
+
+    /// Whether the project has room for data at all, which is asked before an import is accepted;
+    /// when the size is known, [`Quotas::reserve`] is asked as well.
+    ///
+    /// # Errors
+    /// [`QuotaError::OverLimit`] of `image_size_total`.
+    pub async fn check_stored(&self, owner: Option<&str>) -> Result<(), QuotaError> {
+        self.hold(owner, Resource::SizeTotal, 0).await.map(drop)
+    }
+
+    /// Whether the project has not too much under way, when the image already counts: it says
+    /// `saving`, `uploading` or `importing`. Nobody can pass by who has said so first.
+    ///
+    /// # Errors
+    /// [`QuotaError::OverLimit`] of `image_count_uploading`.
+    pub async fn check_uploading(&self, owner: Option<&str>) -> Result<(), QuotaError> {
+        self.hold(owner, Resource::CountUploading, 0).await.map(drop)
+    }
+
+    /// What a project has of every resource that Keystone limits (`DI-04`); nothing where it limits
+    /// none.
+    ///
+    /// # Errors
+    /// [`QuotaError::Limits`], or the records' own.
+    pub async fn usage(&self, owner: &str) -> Result<Vec<(Resource, Share)>, QuotaError> {
+        match &self.unified {
+            Some(unified) => unified.usage(&*self.repo, owner).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn hold(
+        &self,
+        owner: Option<&str>,
+        resource: Resource,
+        amount: u64,
+    ) -> Result<Option<Held>, QuotaError> {
+        match (&self.unified, owner) {
+            (Some(unified), Some(owner)) => {
+                unified.hold(&*self.repo, owner, resource, amount).await.map(Some)
             }
-            false => Ok(()),
+            _ => Ok(None),
         }
     }
 }
@@ -151,47 +198,15 @@ impl Reservation {
     /// # Errors
     /// [`QuotaError::StorageFull`]; what is held stays held.
     pub fn grow(&self, total_bytes: u64) -> Result<(), QuotaError> {
-        let held_bytes = self.held_bytes.load(Ordering::Relaxed);
-        let Some(more_bytes) = total_bytes.checked_sub(held_bytes).filter(|more| *more > 0) else {
-            return Ok(());
-        };
-        let mut ledger = lock(&self.ledger);
-        let account = ledger.entry(self.owner.clone()).or_default();
-        let settled_bytes = account.settled_bytes.saturating_sub(self.settled_before_bytes);
-        let taken_bytes = self.recorded_bytes.saturating_add(settled_bytes);
-        let taken_bytes = taken_bytes.saturating_add(account.reserved_bytes);
-        let remaining_bytes = self.quota_bytes.saturating_sub(taken_bytes);
-        if more_bytes > remaining_bytes {
-            return Err(QuotaError::StorageFull { wanted_bytes: None, remaining_bytes });
-        }
-        account.reserved_bytes += more_bytes;
-        self.held_bytes.store(total_bytes, Ordering::Relaxed);
-        Ok(())
+        self.storage.as_ref().map_or(Ok(()), |room| room.grow(total_bytes))
     }
 
     /// Notes that so many bytes are recorded, so that longer uploads count them in.
     pub fn settle(&self, size_bytes: u64) {
-        if let Some(account) = lock(&self.ledger).get_mut(&self.owner) {
-            account.settled_bytes = account.settled_bytes.saturating_add(size_bytes);
+        if let Some(room) = &self.storage {
+            room.settle(size_bytes);
         }
     }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut ledger = lock(&self.ledger);
-        let Some(account) = ledger.get_mut(&self.owner) else { return };
-        let held_bytes = self.held_bytes.load(Ordering::Relaxed);
-        account.reserved_bytes = account.reserved_bytes.saturating_sub(held_bytes);
-        account.uploads = account.uploads.saturating_sub(1);
-        if account.uploads == 0 {
-            ledger.remove(&self.owner);
-        }
-    }
-}
-
-fn lock(ledger: &Mutex<HashMap<String, Account>>) -> MutexGuard<'_, HashMap<String, Account>> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -245,7 +260,7 @@ mod tests {
         assert!(room(&quotas, None).await.is_err(), "nothing is left to begin with");
         drop((first, second));
         assert!(room(&quotas, Some(10)).await.is_ok());
-        assert!(lock(&quotas.ledger).is_empty());
+        assert!(quotas.storage.as_ref().unwrap().is_idle());
     }
 
     #[tokio::test]

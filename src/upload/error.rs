@@ -5,7 +5,7 @@ use std::io;
 use crate::image::{ImageId, Mismatch, Status};
 use crate::lanes::LanesGone;
 use crate::meta::MetaError;
-use crate::quota::QuotaError;
+use crate::quota::{LimitsError, OverLimit, QuotaError};
 use crate::store::StoreError;
 
 use super::gate::Unfit;
@@ -50,6 +50,12 @@ pub enum UploadError {
         /// Bytes left.
         remaining_bytes: u64,
     },
+    /// More than Keystone lets the owner's project have.
+    #[error("{0}")]
+    OverLimit(Box<OverLimit>),
+    /// Keystone does not say what the owner's project may have.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// The body was shorter than announced.
     #[error("{expected} bytes were announced, {got} came")]
     SizeShort {
@@ -132,6 +138,8 @@ impl From<QuotaError> for UploadError {
             QuotaError::StorageFull { wanted_bytes, remaining_bytes } => {
                 Self::StorageFull { wanted_bytes, remaining_bytes }
             }
+            QuotaError::OverLimit(over) => Self::OverLimit(over),
+            QuotaError::Limits(error) => Self::Limits(error),
             QuotaError::Meta(error) => Self::Meta(error),
         }
     }

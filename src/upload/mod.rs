@@ -150,6 +150,18 @@ impl Uploads {
         Self { repo, engines, arena, lanes, metrics, janitor, active, limits, quotas }
     }
 
+    /// The same, where these quotas count.
+    #[must_use]
+    pub fn within(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
+    }
+
+    /// How much projects may have.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
     /// Checks everything that can be refused before a byte is read, claims the image and begins
     /// its draft (`DU-03` to `DU-05`, `DU-13`).
     ///
@@ -172,8 +184,8 @@ impl Uploads {
         self.begin(image, store, request.hint, Purpose::Image, expected, room).await
     }
 
-    /// The same for data that is to be staged (`ST-02`, `ST-03`). It need not have formats yet, and
-    /// is counted when it is imported.
+    /// The same for data that is to be staged (`ST-02`, `ST-03`). It need not have formats yet. Against
+    /// the quota of what is stored it counts when it is imported.
     ///
     /// # Errors
     /// The refusal; the image is as it was.
@@ -193,7 +205,9 @@ impl Uploads {
         self.check_cap(hint)?;
         let staging = stores.staging().ok_or(UploadError::UnknownStore("staging".to_owned()))?;
         let store: Arc<dyn Store> = Arc::new(staging.clone());
-        self.begin(image, store, hint, Purpose::Stage, Expected::default(), None).await
+        let room = self.quotas.reserve_stage(image.owner.as_deref(), known_bytes(hint)).await?;
+        let room = room.map(Arc::new);
+        self.begin(image, store, hint, Purpose::Stage, Expected::default(), room).await
     }
 
     /// Claims the image and begins its draft.
@@ -209,6 +223,10 @@ impl Uploads {
         let started = Instant::now();
         let node_id = &self.limits.node_id;
         let claim = Claim::take(&self.repo, &image.id, purpose, node_id, &self.janitor).await?;
+        if let Err(error) = self.quotas.check_uploading(image.owner.as_deref()).await {
+            claim.undo().await;
+            return Err(error.into());
+        }
         self.metrics.stage(Stage::Claim, started.elapsed());
         let draft = match store.begin(&image.id, hint).await {
             Ok(draft) => draft,
@@ -401,12 +419,8 @@ impl Uploads {
         image: &Image,
         hint: SizeHint,
     ) -> Result<Option<Arc<Reservation>>, UploadError> {
-        let known_bytes = match hint {
-            SizeHint::Known(bytes) => Some(bytes),
-            SizeHint::Unknown => None,
-        };
         let owner = image.owner.as_deref();
-        let reserved = self.quotas.reserve(owner, &image.id, known_bytes).await?;
+        let reserved = self.quotas.reserve(owner, &image.id, known_bytes(hint)).await?;
         Ok(reserved.map(Arc::new))
     }
 
@@ -443,6 +457,13 @@ impl Uploads {
             }
             _ => Ok(()),
         }
+    }
+}
+
+fn known_bytes(hint: SizeHint) -> Option<u64> {
+    match hint {
+        SizeHint::Known(bytes) => Some(bytes),
+        SizeHint::Unknown => None,
     }
 }
 

@@ -29,6 +29,7 @@ mod formats;
 mod full_disk;
 mod fuzz;
 mod keystone;
+mod limits;
 mod memory;
 mod peers;
 mod proxies;

@@ -24,7 +24,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("store", 2, &[]),
     ("meta", 2, &[]),
     ("auth", 3, &[]),
-    ("quota", 3, &[]),
+    ("quota", 3, &["auth"]),
     ("upload", 3, &["quota"]),
     ("download", 3, &[]),
     ("import", 4, &[]),

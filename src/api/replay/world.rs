@@ -227,6 +227,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             inject_ignored_roles: vec![],
             download_properties: vec![],
         },
+        keystone_limits: None,
         policy: Policy::default(),
         glissade: Glissade {
             listen_mode: 0o600,

@@ -14,6 +14,7 @@
 //! ([`Refusal::Unavailable`]) and never remembered.
 
 mod cache;
+mod limits;
 mod session;
 mod token;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use self::cache::{Cache, Known};
-use self::session::Session;
+use self::session::{Session, Whereabouts};
 use self::token::Token;
 use super::Identity;
 use crate::client::ClientError;
@@ -30,6 +31,8 @@ use crate::config::KeystoneAuth;
 use crate::limits::AUTH_TOKEN_BYTES_MAX;
 use crate::observe::Metrics;
 use crate::observe::metrics::TokenLookup;
+
+pub use limits::{Limits, LimitsError, ProjectLimits};
 
 /// Why a caller is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,8 +60,13 @@ impl Keystone {
     /// # Errors
     /// What keeps us from asking: a file with certificates that can't be read.
     pub fn new(auth: &KeystoneAuth, metrics: Metrics) -> Result<Self, ClientError> {
+        let whereabouts = Whereabouts {
+            interfaces: vec![auth.interface.clone()],
+            region_name: auth.region_name.clone(),
+            given: None,
+        };
         Ok(Self {
-            session: Session::new(auth)?,
+            session: Session::new(&auth.account, whereabouts, auth.retries)?,
             cache: Cache::new(auth.cache_time),
             auth: auth.clone(),
             metrics,
@@ -146,7 +154,10 @@ impl Keystone {
     }
 
     async fn ask(&self, presented: &str, may_have_expired: bool) -> Known {
-        match self.session.validate(presented, may_have_expired).await {
+        let mut query = Vec::new();
+        query.extend((!self.auth.wants_catalog).then_some("nocatalog"));
+        query.extend(may_have_expired.then_some("allow_expired=1"));
+        match self.session.validate(presented, &query).await {
             Ok(Some(token)) => {
                 self.metrics.token_lookup(TokenLookup::Valid);
                 Known::Token(Arc::new(token))

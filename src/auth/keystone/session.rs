@@ -1,6 +1,7 @@
 //! This server's own standing with Keystone: its token, and what it asks with it.
 //!
-//! The token is got when it is needed, renewed before it ends, and got anew when Keystone no longer
+//! Used to validate tokens, and to ask for limits with an account of their own. The token is got
+//! when it is needed, renewed before it ends, and got anew when Keystone no longer
 //! knows it, as after a change of its keys. What may pass by itself is tried again after pauses
 //! that double.
 
@@ -19,7 +20,7 @@ use super::token::Token;
 use crate::client::{
     Body, Client, ClientError, Deadlines, Options, Request, Response, Trust, shown,
 };
-use crate::config::{Account, KeystoneAuth, NameOrId, Named, Proof, Scope};
+use crate::config::{Account, NameOrId, Named, Proof, Scope};
 use crate::limits::{
     AUTH_ANSWER_BYTES_MAX, AUTH_CONNECT_WAIT, AUTH_RENEW_BEFORE, AUTH_RETRY_PAUSES, AUTH_STALL,
 };
@@ -38,20 +39,33 @@ pub(super) struct Own {
     endpoint: Url,
 }
 
+/// Which of Keystone's addresses is asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Whereabouts {
+    /// Interfaces of the catalog's entry, the first that is there.
+    pub(super) interfaces: Vec<String>,
+    /// Its region; any where none is named.
+    pub(super) region_name: Option<String>,
+    /// This one, whatever the catalog has.
+    pub(super) given: Option<String>,
+}
+
 #[derive(Debug)]
 pub(super) struct Session {
     client: Client,
     account: Account,
-    interface: String,
-    region_name: Option<String>,
-    wants_catalog: bool,
+    whereabouts: Whereabouts,
     retries: u32,
     own: Mutex<Option<Arc<Own>>>,
 }
 
 impl Session {
-    pub(super) fn new(auth: &KeystoneAuth) -> Result<Self, ClientError> {
-        let transport = &auth.account.transport;
+    pub(super) fn new(
+        account: &Account,
+        whereabouts: Whereabouts,
+        retries: u32,
+    ) -> Result<Self, ClientError> {
+        let transport = &account.transport;
         let trust = match &transport.cafile {
             _ if transport.is_insecure => Trust::Anyone,
             Some(path) => Trust::File(path.clone()),
@@ -61,48 +75,82 @@ impl Session {
         let deadlines = Deadlines { connect: wait(AUTH_CONNECT_WAIT), stall: wait(AUTH_STALL) };
         Ok(Self {
             client: Client::new(Options { trust, deadlines, ..Options::default() })?,
-            account: auth.account.clone(),
-            interface: auth.interface.clone(),
-            region_name: auth.region_name.clone(),
-            wants_catalog: auth.wants_catalog,
-            retries: auth.retries,
+            account: account.clone(),
+            whereabouts,
+            retries,
             own: Mutex::default(),
         })
     }
 
-    /// Asks for a token: what it is, or that there is none such.
+    /// Asks for a token: what it is, or that there is none such. `query` says how to look.
     ///
     /// # Errors
     /// Why nothing is known.
     pub(super) async fn validate(
         &self,
         presented: &str,
-        may_have_expired: bool,
+        query: &[&str],
     ) -> Result<Option<Token>, String> {
         let Ok(mut subject) = HeaderValue::from_str(presented) else { return Ok(None) };
         subject.set_sensitive(true);
+        let query = query.join("&");
+        let answer = self.ask("auth/tokens", &query, |request| {
+            request
+                .header(X_SUBJECT_TOKEN, subject.clone())
+                .header(ACCESS_RULES, HeaderValue::from_static("1"))
+        });
+        let answer = answer.await?;
+        match answer.status() {
+            StatusCode::OK => read(answer).await.map(Some),
+            // Keystone finds fault with the token before it looks for it.
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Ok(None),
+            status => Err(unexpected(&answer, status)),
+        }
+    }
+
+    /// What Keystone has at a path; `None` where it has nothing.
+    ///
+    /// # Errors
+    /// Why nothing is known.
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Option<Value>, String> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        let answer = self.ask(path, &query, |request| request).await?;
+        let at = answer.at().to_owned();
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            status => return Err(unexpected(&answer, status)),
+        }
+        let json = answer.whole(AUTH_ANSWER_BYTES_MAX).await.map_err(|error| error.in_full())?;
+        serde_json::from_slice(&json).map(Some).map_err(|_| format!("{at}: the answer is no JSON"))
+    }
+
+    /// Asks with our own token, and once more with a new one where Keystone knows it no longer.
+    async fn ask(
+        &self,
+        path: &str,
+        query: &str,
+        more: impl Fn(Request) -> Request,
+    ) -> Result<Response, String> {
         for _ in 0..2 {
             let own = self.own().await.map_err(|refusal| refusal.to_string())?;
-            let mut url = below(&own.endpoint, "auth/tokens");
-            let mut query = Vec::new();
-            query.extend((!self.wants_catalog).then_some("nocatalog"));
-            query.extend(may_have_expired.then_some("allow_expired=1"));
-            url.set_query(Some(query.join("&").as_str()).filter(|query| !query.is_empty()));
+            let mut url = below(&own.endpoint, path);
+            url.set_query(Some(query).filter(|query| !query.is_empty()));
             let request = || {
-                Request::new(Method::GET, url.clone())
+                let request = Request::new(Method::GET, url.clone())
                     .header(X_AUTH_TOKEN, own.token.clone())
-                    .header(X_SUBJECT_TOKEN, subject.clone())
-                    .header(ACCESS_RULES, HeaderValue::from_static("1"))
-                    .header(ACCEPT, HeaderValue::from_static("application/json"))
+                    .header(ACCEPT, HeaderValue::from_static("application/json"));
+                more(request)
             };
             let answer = self.send(request).await?;
-            match answer.status() {
-                StatusCode::OK => return read(answer).await.map(Some),
-                // Keystone finds fault with the token before it looks for it.
-                StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => return Ok(None),
-                StatusCode::UNAUTHORIZED => self.forget(&own).await,
-                status => return Err(unexpected(&answer, status)),
+            if answer.status() != StatusCode::UNAUTHORIZED {
+                return Ok(answer);
             }
+            self.forget(&own).await;
         }
         Err("Keystone refuses this server's own token just after giving it".to_owned())
     }
@@ -157,23 +205,29 @@ impl Session {
         Ok(Own {
             token,
             expires_at: expiry.ok_or_else(|| format!("{at}: a token without an end"))?,
-            endpoint: self.endpoint(&json["token"]["catalog"]).unwrap_or(base),
+            endpoint: match &self.whereabouts.given {
+                Some(given) => v3(given)?,
+                None => self.endpoint(&json["token"]["catalog"]).unwrap_or(base),
+            },
         })
     }
 
     /// Keystone as the catalog names it for our interface and region. A catalog without it is no
     /// obstacle: where the token came from, others can be asked about.
     fn endpoint(&self, catalog: &Value) -> Option<Url> {
-        let is_ours = |endpoint: &&Value| {
-            let region = endpoint["region_id"].as_str().or(endpoint["region"].as_str());
-            endpoint["interface"] == self.interface.as_str()
-                && self.region_name.as_deref().is_none_or(|name| region == Some(name))
-        };
+        let Whereabouts { interfaces, region_name, .. } = &self.whereabouts;
         let services = catalog.as_array()?.iter();
         let identity = services.filter(|service| service["type"] == "identity");
-        let mut endpoints =
-            identity.filter_map(|service| service["endpoints"].as_array()).flatten();
-        v3(endpoints.find(is_ours)?["url"].as_str()?).ok()
+        let endpoints = identity.filter_map(|service| service["endpoints"].as_array()).flatten();
+        let of_region = endpoints.filter(|endpoint| {
+            let region = endpoint["region_id"].as_str().or(endpoint["region"].as_str());
+            region_name.as_deref().is_none_or(|name| region == Some(name))
+        });
+        let near: Vec<&Value> = of_region.collect();
+        let ours = interfaces.iter().find_map(|interface| {
+            near.iter().find(|endpoint| endpoint["interface"] == interface.as_str())
+        });
+        v3(ours?["url"].as_str()?).ok()
     }
 
     /// Sends what may be sent again, and sends it again while that may help.
@@ -323,20 +377,15 @@ mod tests {
 
     #[test]
     fn cf_10_the_catalog_names_keystone_by_interface_and_region() {
-        let auth = KeystoneAuth {
-            account: account(
-                Proof::Password { user: named_in("u", "d"), password: Secret::new("s") },
-                Scope::Default,
-            ),
-            www_authenticate_uri: String::new(),
-            interface: "internal".into(),
-            region_name: Some("two".into()),
-            retries: 0,
-            cache_time: None,
-            wants_catalog: true,
-            service_roles: vec![],
-            needs_service_roles: true,
-            service_type: None,
+        let proof = Proof::Password { user: named_in("u", "d"), password: Secret::new("s") };
+        let account = account(proof, Scope::Default);
+        let session = |interfaces: &[&str]| {
+            let whereabouts = Whereabouts {
+                interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
+                region_name: Some("two".into()),
+                given: None,
+            };
+            Session::new(&account, whereabouts, 0).unwrap()
         };
         let endpoint = |interface: &str, region: &str| {
             let url = format!("http://{interface}.{region}");
@@ -345,8 +394,13 @@ mod tests {
         let endpoints = [("public", "two"), ("internal", "one"), ("internal", "two")];
         let endpoints: Vec<_> = endpoints.map(|(i, r)| endpoint(i, r)).into();
         let catalog = json!([{"type": "image"}, {"type": "identity", "endpoints": endpoints}]);
-        let session = Session::new(&auth).unwrap();
-        assert_eq!(session.endpoint(&catalog).unwrap().as_str(), "http://internal.two/v3/");
-        assert!(session.endpoint(&json!([])).is_none() && session.endpoint(&json!(null)).is_none());
+        let found = |interfaces: &[&str], catalog: &Value| {
+            session(interfaces).endpoint(catalog).map(String::from)
+        };
+        let internal = Some("http://internal.two/v3/".to_owned());
+        assert_eq!(found(&["internal"], &catalog), internal);
+        assert_eq!(found(&["admin", "internal", "public"], &catalog), internal);
+        assert_eq!(found(&["admin"], &catalog), None);
+        assert!([json!([]), json!(null)].iter().all(|bad| found(&["internal"], bad).is_none()));
     }
 }

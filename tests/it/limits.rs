@@ -1,0 +1,256 @@
+//! Goal: Keystone says how much a project may have, and nobody gets more (`QU-04`, `CF-13`,
+//! `DI-04`).
+//!
+//! Method: a real Keystone with limits of a service that is this test's own, a real server that asks
+//! for them with an account of its own, and Glance's own words in every refusal.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::common::{Body, Cloud, Conn, Framing, Response, Server, Setup, Upload, eventually};
+
+const MIB: u64 = 1 << 20;
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const DATA: (&str, &str) = ("Content-Type", "application/octet-stream");
+const RECORD: &[u8] = b"{\"disk_format\": \"raw\", \"container_format\": \"bare\"}";
+
+/// A service in Keystone with limits.
+struct Limited<'a> {
+    cloud: &'a Cloud,
+    /// Of an administrator of the whole system, who alone sets limits.
+    token: String,
+    kind: String,
+    service: String,
+    endpoint: String,
+}
+
+impl<'a> Limited<'a> {
+    /// A service with these registered limits.
+    fn new(cloud: &'a Cloud, limits: &[(&str, i64)]) -> Self {
+        static SERVICES: AtomicU32 = AtomicU32::new(0);
+        let number = SERVICES.fetch_add(1, Ordering::Relaxed);
+        let kind = format!("image-{}-{number}", std::process::id());
+        let token = cloud.token_for("admin", &json!({"system": {"all": true}}));
+        let mut limited =
+            Self { cloud, token, kind, service: String::new(), endpoint: String::new() };
+        limited.let_glance_read();
+        let service = json!({"service": {"type": limited.kind, "name": limited.kind}});
+        limited.service = limited.made("services", "service", &service);
+        let endpoint = json!({"endpoint": {"service_id": limited.service, "region_id": "RegionOne",
+            "interface": "public", "url": "http://127.0.0.1:9/"}});
+        limited.endpoint = limited.made("endpoints", "endpoint", &endpoint);
+        let registered = limits.iter().map(|(name, limit)| {
+            json!({"service_id": limited.service, "region_id": "RegionOne",
+                "resource_name": name, "default_limit": limit})
+        });
+        let body = json!({"registered_limits": registered.collect::<Vec<_>>()});
+        limited.call("POST", "registered_limits", Some(&body)).assert(201, "");
+        limited
+    }
+
+    /// Limits of other projects are shown to readers of the whole system.
+    fn let_glance_read(&self) {
+        let roles = self.call("GET", "roles?name=reader", None).json();
+        let role = roles["roles"][0]["id"].as_str().unwrap();
+        let glance = self.cloud.user_id("glance");
+        let granted = self.call("PUT", &format!("system/users/{glance}/roles/{role}"), None);
+        assert_eq!(granted.status(), 204);
+    }
+
+    /// Gives a user's project a limit of its own.
+    fn set(&self, user: &str, resource: &str, limit: i64) {
+        let body = json!({"limits": [{"service_id": self.service, "region_id": "RegionOne",
+            "project_id": self.cloud.project_id(user), "resource_name": resource,
+            "resource_limit": limit}]});
+        self.call("POST", "limits", Some(&body)).assert(201, resource);
+    }
+
+    fn made(&self, plural: &str, name: &str, body: &Value) -> String {
+        let made = self.call("POST", plural, Some(body)).assert(201, "").json();
+        made[name]["id"].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
+        let headers = [("X-Auth-Token", self.token.as_str())];
+        self.cloud.call(method, &format!("/{path}"), &headers, body)
+    }
+
+    /// A server for which these limits count.
+    fn setup(&self) -> Setup {
+        let setup = Setup::new().asking(self.cloud).set("DEFAULT", "use_keystone_limits", "true");
+        setup
+            .set("oslo_limit", "auth_url", self.cloud.url())
+            .set("oslo_limit", "auth_type", "password")
+            .set("oslo_limit", "username", "glance")
+            .set("oslo_limit", "password", "secret")
+            .set("oslo_limit", "user_domain_id", "default")
+            .set("oslo_limit", "system_scope", "all")
+            .set("oslo_limit", "endpoint_service_type", &self.kind)
+            .set("oslo_limit", "endpoint_region_name", "RegionOne")
+    }
+}
+
+/// A user of a server.
+struct User<'a> {
+    server: &'a Server,
+    token: String,
+}
+
+impl<'a> User<'a> {
+    fn new(server: &'a Server, cloud: &Cloud, name: &str) -> Self {
+        Self { server, token: cloud.token(name) }
+    }
+
+    fn call(&self, method: &str, target: &str, header: (&str, &str), body: &[u8]) -> Response {
+        let headers = [("X-Auth-Token", self.token.as_str()), header];
+        self.server.conn().call(method, target, &headers, body)
+    }
+
+    fn create(&self) -> Response {
+        self.call("POST", "/v2/images", JSON, RECORD)
+    }
+
+    #[track_caller]
+    fn created(&self) -> String {
+        self.create().assert(201, "queued").json()["id"].as_str().unwrap().to_owned()
+    }
+
+    fn put(&self, image: &str, bytes: u64) -> Response {
+        let body = vec![7; usize::try_from(bytes).unwrap()];
+        self.call("PUT", &format!("/v2/images/{image}/file"), DATA, &body)
+    }
+
+    fn status_of(&self, image: &str) -> Value {
+        self.call("GET", &format!("/v2/images/{image}"), JSON, b"").json()["status"].clone()
+    }
+
+    /// Usage and limit of a resource.
+    fn share(&self, resource: &str) -> (Value, Value) {
+        let document = self.call("GET", "/v2/info/usage", JSON, b"").assert(200, resource).json();
+        let share = &document["usage"][resource];
+        (share["usage"].clone(), share["limit"].clone())
+    }
+}
+
+const NONE: [(&str, i64); 4] = [
+    ("image_size_total", -1),
+    ("image_stage_total", -1),
+    ("image_count_total", -1),
+    ("image_count_uploading", -1),
+];
+
+/// `NONE` with one of them set.
+fn only(resource: &str, limit: i64) -> Vec<(&str, i64)> {
+    let all = NONE.iter().filter(|(name, _)| *name != resource).copied();
+    all.chain([(resource, limit)]).collect()
+}
+
+#[test]
+fn qu_04_images_are_counted_by_project() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let limited = Limited::new(&cloud, &only("image_count_total", 2));
+    let server = limited.setup().start();
+    let (member, stranger) =
+        (User::new(&server, &cloud, "member"), User::new(&server, &cloud, "stranger"));
+    assert_eq!(member.share("image_count_total"), (0.into(), 2.into()));
+    let first = member.created();
+    member.created();
+    let project = cloud.project_id("member");
+    member.create().assert(413, "413 Request Entity Too Large").assert(
+        413,
+        &format!(
+            "Project {project} is over a limit for [Resource image_count_total is over limit of 2 \
+             due to current usage 2 and delta 1]"
+        ),
+    );
+    stranger.created();
+    assert_eq!(member.share("image_count_total"), (2.into(), 2.into()));
+    assert_eq!(stranger.share("image_count_total"), (1.into(), 2.into()));
+    assert_eq!(member.share("image_size_total"), (0.into(), (-1).into()));
+    assert_eq!(member.call("DELETE", &format!("/v2/images/{first}"), JSON, b"").status(), 204);
+    member.created();
+    limited.set("member", "image_count_total", 3);
+    member.created();
+    assert_eq!(member.create().status(), 413, "a limit counts as soon as it is set");
+    assert_eq!(member.share("image_count_total"), (3.into(), 3.into()));
+}
+
+#[test]
+fn qu_04_stored_data_is_counted_in_mib() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let limited = Limited::new(&cloud, &only("image_size_total", 1));
+    let server = limited.setup().start();
+    let member = User::new(&server, &cloud, "member");
+    let [first, second, third] = [0; 3].map(|_| member.created());
+    assert_eq!(member.put(&first, 2 * MIB).status(), 413);
+    assert_eq!(member.status_of(&first), "queued");
+    assert_eq!(member.put(&first, MIB + 5).status(), 204, "rounded down");
+    assert_eq!(member.share("image_size_total"), (1.into(), 1.into()));
+    member
+        .put(&second, MIB)
+        .assert(413, "image_size_total is over limit of 1 due to current usage 1 and delta 1]");
+    assert_eq!(member.status_of(&second), "queued");
+    // As in Glance: what is less than a MiB is nothing, and what has no length may pass it once.
+    let upload = Upload::new(&second, Body::new(3, 3 * MIB)).header("X-Auth-Token", &member.token);
+    assert_eq!(upload.framing(Framing::Chunked(65536)).run(server.address()).status(), 204);
+    assert_eq!(member.share("image_size_total"), (4.into(), 1.into()));
+    member.put(&third, 1).assert(413, "current usage 4 and delta 0]");
+}
+
+#[test]
+fn qu_04_uploads_under_way_are_counted() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let limited = Limited::new(&cloud, &only("image_count_uploading", 1));
+    let server = limited.setup().start();
+    let member = User::new(&server, &cloud, "member");
+    let [first, second] = [0; 2].map(|_| member.created());
+    let upload = Upload::new(&first, Body::new(1, MIB)).header("X-Auth-Token", &member.token);
+    let mut conn = Conn::open(server.address());
+    conn.send(upload.head().as_bytes()).unwrap();
+    eventually("the first upload has begun", || member.status_of(&first) == "saving");
+    assert_eq!(member.share("image_count_uploading"), (1.into(), 1.into()));
+    member.put(&second, 10).assert(
+        413,
+        "image_count_uploading is over limit of 1 due to current usage 2 and delta 0]",
+    );
+    eventually("the second image is free again", || member.status_of(&second) == "queued");
+    conn.send(&Body::new(1, MIB).to_vec()).unwrap();
+    assert_eq!(conn.response().unwrap().status(), 204);
+    assert_eq!(member.put(&second, 10).status(), 204);
+}
+
+/// A resource that Keystone does not know may not be had at all, as oslo.limit has it.
+#[test]
+fn qu_04_what_is_not_registered_is_nothing() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let limited = Limited::new(&cloud, &[("image_size_total", 7)]);
+    let endpoint = limited.endpoint.clone();
+    let setup = limited.setup().unset("oslo_limit", "endpoint_service_type");
+    let server = setup.set("oslo_limit", "endpoint_id", &endpoint).start();
+    let member = User::new(&server, &cloud, "member");
+    member.create().assert(413, "image_count_total is over limit of 0");
+    assert_eq!(member.share("image_size_total"), (0.into(), 7.into()));
+}
+
+/// What is wrong with the configuration is the operator's to know, and lets nobody through.
+#[test]
+fn cf_13_limits_that_cannot_be_asked_for_stop_what_they_would_limit() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let limited = Limited::new(&cloud, &NONE);
+    for (key, value, status, said) in [
+        ("endpoint_service_type", "no-such-service", 500, "name no service that Keystone has"),
+        ("endpoint_interface", "admin", 500, "name no endpoint that Keystone has"),
+        ("endpoint_id", "no-such-endpoint", 500, "Keystone has no such endpoint"),
+        ("password", "hunter2", 503, "password or project of this server are refused"),
+    ] {
+        let setup = limited.setup().set("oslo_limit", key, value).log_may_complain();
+        let server = setup.set("oslo_limit", "connect_retries", "0").start();
+        let member = User::new(&server, &cloud, "member");
+        assert_eq!(member.create().status(), status, "{key}");
+        let log = server.log();
+        assert!(log.contains(said) && !log.contains("hunter2"), "{log}");
+        assert_eq!(member.call("GET", "/v2/images", JSON, b"").status(), 200, "{key}");
+    }
+}
