@@ -257,6 +257,8 @@ pub const LANE_SLICE_NANOS: usize = 60_000;
 /// Most bytes of one stream in a slice: more saves nothing.
 pub const LANE_SLICE_BYTES_MAX: usize = 16 * KIB;
 
+/// An answer of another server that a policy asks: it says yes or no.
+pub const POLICY_ANSWER_BYTES_MAX: usize = 64 * KIB;
 /// How deep checks of a policy may be nested, and how many rules may lead to each other. Both
 /// together bound the stack that a question takes: 64 x 64 frames of some 100 bytes.
 pub const POLICY_DEPTH_MAX: usize = 64;

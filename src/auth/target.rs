@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::{Map, Value, json};
+
 use super::policy::{NONE, Target, flag};
 use crate::image::{Image, Visibility};
 
@@ -47,6 +49,33 @@ impl Target for ImageTarget<'_> {
             property => image.properties.get(property)?.as_str().into(),
         })
     }
+
+    fn document(&self) -> Map<String, Value> {
+        let image = self.image;
+        let fields = [
+            ("image_id", json!(image.id.as_str())),
+            ("owner", json!(image.owner)),
+            ("project_id", json!(image.owner)),
+            ("member", json!(self.member)),
+            ("member_id", json!(self.member)),
+            ("visibility", json!(image.visibility.as_str())),
+            ("status", json!(image.status.as_str())),
+            ("name", json!(image.name)),
+            ("disk_format", json!(image.disk_format)),
+            ("container_format", json!(image.container_format)),
+            ("checksum", json!(image.checksum)),
+            ("os_hash_algo", json!(image.os_hash_algo)),
+            ("os_hash_value", json!(image.os_hash_value)),
+            ("protected", json!(image.protected)),
+            ("os_hidden", json!(image.os_hidden)),
+            ("min_disk", json!(image.min_disk)),
+            ("min_ram", json!(image.min_ram)),
+            ("size", json!(image.size)),
+            ("virtual_size", json!(image.virtual_size)),
+            ("extra_properties", json!(image.properties)),
+        ];
+        fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    }
 }
 
 fn text(value: Option<&str>) -> Cow<'_, str> {
@@ -74,6 +103,15 @@ impl Target for Proposed<'_> {
             _ => None,
         }
     }
+
+    fn document(&self) -> Map<String, Value> {
+        let fields = [
+            ("owner", json!(self.owner)),
+            ("project_id", json!(self.owner)),
+            ("visibility", json!(self.visibility)),
+        ];
+        fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    }
 }
 
 /// All that a project has.
@@ -83,5 +121,9 @@ pub struct Project<'a>(pub Option<&'a str>);
 impl Target for Project<'_> {
     fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
         (name == "project_id").then(|| text(self.0))
+    }
+
+    fn document(&self) -> Map<String, Value> {
+        Map::from_iter([("project_id".to_owned(), json!(self.0))])
     }
 }

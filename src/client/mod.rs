@@ -55,11 +55,22 @@ pub enum Trust {
     Anyone,
 }
 
+/// Who we are to servers that want to know by TLS: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Our certificate, and those that lead from it to an authority.
+    pub certificate: PathBuf,
+    /// Its key, which may be in the same file.
+    pub key: PathBuf,
+}
+
 /// How to reach others.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Whose certificates are believed.
     pub trust: Trust,
+    /// Who we are.
+    pub credentials: Option<Credentials>,
     /// Proxies by scheme.
     pub proxies: Proxies,
     /// Who judges addresses and redirects; without one, everything may be reached.
@@ -128,8 +139,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Setup`] when certificates can't be read.
     pub fn new(options: Options) -> Result<Self, ClientError> {
-        let Options { trust, proxies, guard, deadlines } = options;
-        let tls = trust::tls(&trust)?;
+        let Options { trust, credentials, proxies, guard, deadlines } = options;
+        let tls = trust::tls(&trust, credentials.as_ref())?;
         let connector = Connector::new(&proxies, guard.as_ref(), deadlines.connect);
         let connector = HttpsConnector::from((connector, tls));
         let inner = legacy::Client::builder(TokioExecutor::new())

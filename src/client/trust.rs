@@ -1,4 +1,4 @@
-//! Whom TLS believes.
+//! Whom TLS believes, and who we are.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,25 +6,39 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::{ClientError, Trust};
+use super::{ClientError, Credentials, Trust};
 
 /// TLS as the operator wants it.
-pub(super) fn tls(trust: &Trust) -> Result<ClientConfig, ClientError> {
+pub(super) fn tls(
+    trust: &Trust,
+    credentials: Option<&Credentials>,
+) -> Result<ClientConfig, ClientError> {
     let provider = Arc::new(crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| ClientError::Setup(format!("TLS can't be set up: {error}")))?;
-    Ok(match trust {
-        Trust::System => builder.with_root_certificates(system()).with_no_client_auth(),
-        Trust::File(path) => builder.with_root_certificates(file(path)?).with_no_client_auth(),
-        Trust::Anyone => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-            .with_no_client_auth(),
-    })
+    let builder = match trust {
+        Trust::System => builder.with_root_certificates(system()),
+        Trust::File(path) => builder.with_root_certificates(file(path)?),
+        Trust::Anyone => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        }
+    };
+    let Some(Credentials { certificate, key }) = credentials else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let bad = |path: &Path, why: String| {
+        let path = path.display();
+        ClientError::Setup(format!("{path}: {why}; give PEM files with our certificate and key"))
+    };
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| bad(certificate, error.to_string()))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, error.to_string()))?;
+    let config = builder.with_client_auth_cert(chain, secret);
+    config.map_err(|error| bad(certificate, error.to_string()))
 }
 
 /// What the system believes. None at all is a line in the log: plain HTTP works without.

@@ -298,8 +298,8 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Seconds with a fraction, as keystoneauth takes them.
-fn seconds(text: &str) -> Parsed<Duration> {
+/// Seconds with a fraction, as keystoneauth and oslo.policy take them.
+pub(super) fn seconds(text: &str) -> Parsed<Duration> {
     let secs = text.trim().parse::<f64>().ok().filter(|secs| (0.001..=86400.0).contains(secs));
     secs.map(Duration::from_secs_f64).ok_or_else(|| "give a number of seconds such as 5".to_owned())
 }

@@ -176,6 +176,13 @@ options! {
         formerly "DEFAULT" "policy_default_rule";
     ENFORCE_NEW_DEFAULTS = "oslo_policy" "enforce_new_defaults" or "true";
     ENFORCE_SCOPE = "oslo_policy" "enforce_scope" or "true";
+    REMOTE_CONTENT_TYPE = "oslo_policy" "remote_content_type"
+        or "application/x-www-form-urlencoded";
+    REMOTE_VERIFY = "oslo_policy" "remote_ssl_verify_server_crt" or "false";
+    REMOTE_CA = "oslo_policy" "remote_ssl_ca_crt_file" or "";
+    REMOTE_CERTIFICATE = "oslo_policy" "remote_ssl_client_crt_file" or "";
+    REMOTE_KEY = "oslo_policy" "remote_ssl_client_key_file" or "";
+    REMOTE_TIMEOUT = "oslo_policy" "remote_timeout" or "60";
 
     LISTEN = "glissade" "listen" or "";
     LISTEN_MODE = "glissade" "listen_mode" or "660";

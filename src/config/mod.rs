@@ -325,6 +325,40 @@ pub struct Policy {
     pub enforces_new_defaults: bool,
     /// `enforce_scope`: only tokens for a project will do.
     pub enforces_scope: bool,
+    /// How rules that ask other servers ask them.
+    pub remote: RemoteChecks,
+}
+
+/// `remote_*` of `[oslo_policy]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteChecks {
+    /// Whether `remote_content_type` is JSON and no form.
+    pub sends_json: bool,
+    /// `remote_ssl_verify_server_crt` and `remote_ssl_ca_crt_file`.
+    pub trust: RemoteTrust,
+    /// `remote_ssl_client_crt_file` and the file with its key, which may be the same.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// `remote_timeout`: how long a server may take to do anything.
+    pub timeout: Duration,
+}
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteTrust {
+    /// Anybody's, which is oslo.policy's default.
+    Anyone,
+    /// What the system believes.
+    System,
+    /// Authorities in a file.
+    File(PathBuf),
+}
+
+/// As oslo.policy has it.
+impl Default for RemoteChecks {
+    fn default() -> Self {
+        let timeout = Duration::from_secs(60);
+        Self { sends_json: false, trust: RemoteTrust::Anyone, client: None, timeout }
+    }
 }
 
 /// Glance's own policies, and no files.
@@ -336,6 +370,7 @@ impl Default for Policy {
             default_rule: Some("default".to_owned()),
             enforces_new_defaults: true,
             enforces_scope: true,
+            remote: RemoteChecks::default(),
         }
     }
 }

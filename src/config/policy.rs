@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::account;
 use super::error::ConfigError;
 use super::known;
 use super::options::Options;
 use super::value::{self, Parsed};
-use super::{Policy, PropertyRuleFormat};
+use super::{Policy, PropertyRuleFormat, RemoteChecks, RemoteTrust};
 
 /// `[oslo_policy]`. What is relative lies beside a configuration file, in the first directory that
 /// has it; what none has may come to lie in the first one later.
@@ -28,6 +29,25 @@ pub(super) fn policy(options: &Options, dirs: &[PathBuf]) -> Result<Policy, Conf
         default_rule: options.need(&known::POLICY_DEFAULT_RULE, value::some_text)?,
         enforces_new_defaults: options.need(&known::ENFORCE_NEW_DEFAULTS, value::boolean)?,
         enforces_scope: options.need(&known::ENFORCE_SCOPE, value::boolean)?,
+        remote: remote(options)?,
+    })
+}
+
+/// How other servers are asked. Whether the files can be used shows when a rule needs them.
+fn remote(options: &Options) -> Result<RemoteChecks, ConfigError> {
+    let types = [("application/x-www-form-urlencoded", false), ("application/json", true)];
+    let path = |opt| options.need(opt, value::some_path);
+    let certificate = path(&known::REMOTE_CERTIFICATE)?;
+    let key = path(&known::REMOTE_KEY)?;
+    let trust = match options.need(&known::REMOTE_VERIFY, value::boolean)? {
+        false => RemoteTrust::Anyone,
+        true => path(&known::REMOTE_CA)?.map_or(RemoteTrust::System, RemoteTrust::File),
+    };
+    Ok(RemoteChecks {
+        sends_json: options.need(&known::REMOTE_CONTENT_TYPE, value::one_of(&types))?,
+        trust,
+        client: certificate.map(|own| (own.clone(), key.unwrap_or(own))),
+        timeout: options.need(&known::REMOTE_TIMEOUT, account::seconds)?,
     })
 }
 
@@ -89,6 +109,30 @@ mod tests {
         }
         for text in ["", "GB", "1 GB", "1gb", "-1", "+1", "1.5GB", "99999999999TB"] {
             assert!(storage_quota(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cf_12_other_servers_are_asked_as_oslo_policy_asks_them() {
+        let read = |text: &str| remote(&Options::of(&[&format!("[oslo_policy]\n{text}")]).unwrap());
+        assert_eq!(read("").unwrap(), RemoteChecks::default());
+        let asked = read(
+            "remote_content_type = application/json\nremote_ssl_verify_server_crt = true\n\
+             remote_ssl_ca_crt_file = /ca\nremote_ssl_client_crt_file = /c\nremote_timeout = 2.5",
+        );
+        let wanted = RemoteChecks {
+            sends_json: true,
+            trust: RemoteTrust::File("/ca".into()),
+            client: Some(("/c".into(), "/c".into())),
+            timeout: std::time::Duration::from_millis(2500),
+        };
+        assert_eq!(asked.unwrap(), wanted);
+        let key = read("remote_ssl_client_crt_file = /c\nremote_ssl_client_key_file = /k").unwrap();
+        assert_eq!(key.client, Some(("/c".into(), "/k".into())));
+        let system = read("remote_ssl_verify_server_crt = true").unwrap();
+        assert_eq!(system.trust, RemoteTrust::System);
+        for wrong in ["remote_content_type = text/xml", "remote_timeout = soon"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 

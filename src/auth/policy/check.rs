@@ -5,13 +5,21 @@
 
 use std::borrow::Cow;
 
+use serde_json::{Map, Value};
+
 use super::super::Identity;
+use super::remote::Question;
 
 /// What a rule asks of its target: the attributes of an image, mostly.
 pub trait Target {
     /// An attribute as Python prints it; `None` when there is no such attribute, which fulfils no
     /// check.
     fn attribute(&self, name: &str) -> Option<Cow<'_, str>>;
+
+    /// All of them, for other servers that are asked.
+    fn document(&self) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 /// No target at all.
@@ -43,6 +51,8 @@ pub(super) enum Check<R> {
     Literal(String, Template),
     /// `attribute:%(target)s`.
     Attribute(Vec<String>, Template),
+    /// `http://...` and `https://...`: a whole URL.
+    Remote(Template),
 }
 
 impl<R> Check<R> {
@@ -58,20 +68,22 @@ impl<R> Check<R> {
             Self::Role(role) => Check::Role(role.clone()),
             Self::Literal(text, wanted) => Check::Literal(text.clone(), wanted.clone()),
             Self::Attribute(path, wanted) => Check::Attribute(path.clone(), wanted.clone()),
+            Self::Remote(url) => Check::Remote(url.clone()),
         }
     }
 }
 
 impl Check<usize> {
     /// Whether the caller may, where `rules` are those that checks name by place.
-    pub(super) fn allows(&self, rules: &[Self], caller: &Identity, target: &dyn Target) -> bool {
+    pub(super) fn allows(&self, rules: &[Self], question: &Question<'_>) -> bool {
+        let Question { caller, target, .. } = *question;
         match self {
             Self::Allow => true,
             Self::Deny => false,
-            Self::Not(check) => !check.allows(rules, caller, target),
-            Self::All(all) => all.iter().all(|check| check.allows(rules, caller, target)),
-            Self::Any(any) => any.iter().any(|check| check.allows(rules, caller, target)),
-            Self::Rule(at) => rules.get(*at).is_some_and(|it| it.allows(rules, caller, target)),
+            Self::Not(check) => !check.allows(rules, question),
+            Self::All(all) => all.iter().all(|check| check.allows(rules, question)),
+            Self::Any(any) => any.iter().any(|check| check.allows(rules, question)),
+            Self::Rule(at) => rules.get(*at).is_some_and(|it| it.allows(rules, question)),
             Self::Role(role) => role.fill(target).is_some_and(|role| caller.has_role(&role)),
             Self::Literal(text, wanted) => {
                 wanted.fill(target).is_some_and(|wanted| wanted == text.as_str())
@@ -79,6 +91,17 @@ impl Check<usize> {
             Self::Attribute(path, wanted) => {
                 wanted.fill(target).is_some_and(|wanted| has_attribute(caller, path, &wanted))
             }
+            Self::Remote(url) => question.ask(url),
+        }
+    }
+
+    /// Whether another server may have to be asked.
+    pub(super) fn asks_others(&self) -> bool {
+        match self {
+            Self::Remote(_) => true,
+            Self::Not(check) => check.asks_others(),
+            Self::All(checks) | Self::Any(checks) => checks.iter().any(Self::asks_others),
+            _ => false,
         }
     }
 
@@ -134,7 +157,7 @@ pub(super) enum Piece {
 
 impl Template {
     /// The text for this target; `None` when the target lacks an attribute.
-    fn fill<'a>(&'a self, target: &'a dyn Target) -> Option<Cow<'a, str>> {
+    pub(super) fn fill<'a>(&'a self, target: &'a dyn Target) -> Option<Cow<'a, str>> {
         if let [only] = self.0.as_slice() {
             return only.fill(target);
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::client::ClientError;
+
 /// Each names the file, and what the operator does about it.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -36,6 +38,9 @@ pub enum PolicyError {
         /// What to do.
         remedy: String,
     },
+    /// A rule asks another server, and that can't be done with the options for it.
+    #[error("[oslo_policy]: {0}")]
+    Remote(#[source] ClientError),
     /// A rule that names one that names one, and so on.
     #[error("rule {name} leads through more than {maximum} others; write some of them out")]
     TooDeep {

@@ -10,15 +10,18 @@ mod defaults;
 mod error;
 mod file;
 mod parse;
+mod remote;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use self::check::Check;
 use self::file::FileRule;
+use self::remote::{Question, Remote};
 use super::Identity;
 use crate::config;
 use crate::limits::POLICY_DEPTH_MAX;
@@ -38,6 +41,8 @@ pub struct Policies {
     /// The rule that stands in for those that are named and not there.
     default_rule: Option<usize>,
     enforces_scope: bool,
+    /// Where some rule needs it.
+    remote: Option<Remote>,
     /// Rules that name rules that are not there.
     pub(super) undefined: Vec<String>,
 }
@@ -88,21 +93,31 @@ impl Policies {
         undefined.dedup();
         refuse_cycles(&named, &rules)?;
         let enforces_scope = settings.enforces_scope;
-        Ok(Self { rules, places, default_rule, enforces_scope, undefined })
+        let remote = match rules.iter().any(Check::asks_others) {
+            true => Some(Remote::new(&settings.remote).map_err(PolicyError::Remote)?),
+            false => None,
+        };
+        Ok(Self { rules, places, default_rule, enforces_scope, remote, undefined })
     }
 
     /// Whether the caller may do this to the target.
     #[must_use]
     pub fn allows(&self, action: Action, caller: &Identity, target: &dyn Target) -> bool {
         let is_in_scope = !self.enforces_scope || !action.needs_project() || caller.is_in_project();
-        is_in_scope && self.rules[action as usize].allows(&self.rules, caller, target)
+        is_in_scope && self.answer(action as usize, action.name(), caller, target)
     }
 
     /// Whether a rule of the operator's own lets the caller through, by its name.
     #[must_use]
     pub fn allows_by_name(&self, rule: &str, caller: &Identity, target: &dyn Target) -> bool {
         let at = self.places.get(rule).copied().or(self.default_rule);
-        at.is_some_and(|at| self.rules[at].allows(&self.rules, caller, target))
+        at.is_some_and(|at| self.answer(at, rule, caller, target))
+    }
+
+    fn answer(&self, at: usize, rule: &str, caller: &Identity, target: &dyn Target) -> bool {
+        let (remote, has_failed) = (self.remote.as_ref(), Cell::new(false));
+        let question = Question { rule, caller, target, remote, has_failed };
+        self.rules[at].allows(&self.rules, &question) && !question.has_failed.get()
     }
 }
 

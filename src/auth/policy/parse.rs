@@ -179,10 +179,8 @@ fn check(text: &str) -> Parsed<Check<String>> {
     match kind {
         "rule" => Ok(Check::Rule(wanted.to_owned())),
         "role" => Ok(Check::Role(template(wanted)?)),
-        "http" | "https" => Err(format!(
-            "this release asks no other server, as {text} would have it do; write out what that \
-             server allows"
-        )),
+        "http" | "https" if wanted.starts_with("//") => Ok(Check::Remote(template(text)?)),
+        "http" | "https" => Err(format!("{text} is no URL; write {kind}://host/path")),
         _ => Ok(match literal(kind)? {
             Some(literal) => Check::Literal(literal, template(wanted)?),
             None => {
@@ -237,7 +235,7 @@ fn template(text: &str) -> Parsed<Template> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     #[test]
@@ -266,9 +264,19 @@ mod tests {
         ] {
             assert_eq!(rule(text).unwrap_err(), remedy, "{text}");
         }
-        assert!(rule("role:a or http://x/y").unwrap_err().contains("asks no other server"));
+        assert!(rule("role:a or http:x/y").unwrap_err().contains("write http://host/path"));
         let deep = format!("{}a:1{}", "(".repeat(10_000), ")".repeat(10_000));
         assert!(rule(&deep).unwrap_err().contains("nested more than"));
+    }
+
+    #[test]
+    fn po_18_other_servers_are_named_by_url() {
+        let Ok(Check::Any(checks)) = rule("role:a or https://host:8080/%(project_id)s/x") else {
+            panic!("two checks");
+        };
+        let url = template("https://host:8080/%(project_id)s/x").unwrap();
+        assert_eq!(checks[1], Check::Remote(url));
+        assert!(rule("http://x/%(a)d").is_err());
     }
 
     #[test]
