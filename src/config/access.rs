@@ -7,6 +7,7 @@ use super::error::ConfigError;
 use super::known;
 use super::network::{self, Network};
 use super::options::Options;
+use super::paste::Pipeline;
 use super::unified;
 use super::value::{self, Parsed};
 
@@ -87,18 +88,26 @@ pub enum LimitsEndpoint {
     },
 }
 
-/// What the flavors of Glance's own pipelines, and the one for a proxy that asks, mean here.
-#[derive(Clone, Copy)]
-enum Flavor {
+/// Who tells who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Nobody is asked.
     Nobody,
+    /// A proxy that has asked.
     Proxy,
+    /// Keystone.
     Keystone,
 }
 
-impl Flavor {
-    /// Caching is part of several names and none of this server's work: image data comes from the
+/// What a flavor means that stands in no file of Glance's: the one for a proxy that asks.
+pub(super) fn own_flavor(text: &str) -> Option<Caller> {
+    Caller::of_flavor(text).ok().filter(|caller| *caller == Caller::Proxy)
+}
+
+impl Caller {
+    /// What the flavors of Glance's own pipelines, and the one for a proxy, mean. Caching is part of several names and none of this server's work: image data comes from the
     /// stores.
-    fn parse(text: &str) -> Parsed<Self> {
+    fn of_flavor(text: &str) -> Parsed<Self> {
         let mut parts = text.trim().split('+').map(str::trim);
         let first = parts.next().unwrap_or_default();
         let is_cache = |part: &str| ["caching", "cachemanagement"].contains(&part);
@@ -126,18 +135,21 @@ pub(super) fn identity(
     options: &Options,
     trusted: &[Network],
     is_unix: bool,
+    pipeline: Option<&Pipeline>,
 ) -> Result<Identity, ConfigError> {
     let may_say = is_unix || !trusted.is_empty();
-    let flavor = options.need(&known::FLAVOR, |text| match Flavor::parse(text)? {
-        Flavor::Proxy if !may_say => Err("with it nobody could call; name the proxy's address in \
+    let of_pipeline = pipeline.and_then(|pipeline| pipeline.caller);
+    let said = |text: &str| of_pipeline.map_or_else(|| Caller::of_flavor(text), Ok);
+    let caller = options.need(&known::FLAVOR, |text| match said(text)? {
+        Caller::Proxy if !may_say => Err("with it nobody could call; name the proxy's address in \
                                           trusted_proxies of [glissade], or listen on a unix socket"
             .to_owned()),
-        flavor => Ok(flavor),
+        caller => Ok(caller),
     })?;
-    match flavor {
-        Flavor::Nobody => Ok(Identity::None),
-        Flavor::Proxy => Ok(Identity::TrustedHeaders),
-        Flavor::Keystone => Ok(Identity::Keystone(Box::new(keystone(options)?))),
+    match caller {
+        Caller::Nobody => Ok(Identity::None),
+        Caller::Proxy => Ok(Identity::TrustedHeaders),
+        Caller::Keystone => Ok(Identity::Keystone(Box::new(keystone(options)?))),
     }
 }
 
@@ -214,7 +226,7 @@ mod tests {
     fn read(flavor: &str, more: &str) -> Result<Identity, ConfigError> {
         let text = format!("{ACCOUNT}{more}\n[paste_deploy]\nflavor = {flavor}");
         let options = Options::of(&[&text]).unwrap();
-        identity(&options, &trusted_proxies(&options)?, false)
+        identity(&options, &trusted_proxies(&options)?, false, None)
     }
 
     fn keystone(more: &str) -> KeystoneAuth {

@@ -58,10 +58,7 @@ pub enum Finding {
 #[must_use]
 pub fn examine(sources: &Sources) -> Examination {
     let loaded = load(sources);
-    let options = match sources.files(std::env::var_os("OS_GLANCE_CONFIG_DIR")) {
-        Ok(files) => Options::read(&files).unwrap_or_default(),
-        Err(_) => Options::default(),
-    };
+    let options = load::options(sources).unwrap_or_default();
     let refusals = loaded.as_ref().err().map_or_else(Vec::new, |_| refusals(sources, &options));
     Examination { options: findings(&options, &refusals), loaded }
 }
@@ -73,7 +70,12 @@ fn refusals(sources: &Sources, options: &Options) -> Vec<(Place, String)> {
     while let Err(ConfigError::Option(refusal)) = configured(sources, &options) {
         let message = refusal.to_string();
         let Some(place) = refusal.place else { break };
-        options = options.without(&place);
+        let fewer = options.clone().without(&place);
+        if fewer.entries().len() == options.entries().len() {
+            // It stands in a pipeline's file.
+            break;
+        }
+        options = fewer;
         found.push((place, message));
         if (refusal.section.as_str(), refusal.key.as_str())
             == (ENABLED_BACKENDS.section, ENABLED_BACKENDS.key)

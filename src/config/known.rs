@@ -105,6 +105,7 @@ options! {
         or "streamOptimized,monolithicSparse";
     GPT_NONFATAL = "image_format" "gpt_safety_checks_nonfatal" or "";
     FLAVOR = "paste_deploy" "flavor" or "";
+    PASTE_FILE = "paste_deploy" "config_file" or "";
 
     WWW_AUTHENTICATE_URI = "keystone_authtoken" "www_authenticate_uri" or ""
         formerly "keystone_authtoken" "auth_uri";

@@ -17,11 +17,13 @@ use super::unified;
 use super::value::{self, Parsed};
 use super::{
     Api, Database, Durability, FormatRules, Glissade, Identity, IoUring, Listen, Log, Settings,
-    Sources, Stores, access, front, import, policy, stores, web,
+    Sources, Stores, access, environment, front, import, paste, policy, stores, web,
 };
 use crate::image::HashAlgo;
 use crate::limits;
 
+/// The variable that names the directory of `glance-api.conf`, as for Glance.
+pub(super) const CONFIG_DIR: &str = "OS_GLANCE_CONFIG_DIR";
 const DATA_DIR_DEFAULT: &str = "glissade-data";
 const LOG_FILE_DEFAULT: &str = "glissade.log";
 const IMPORT_METHODS: [&str; 4] =
@@ -33,25 +35,41 @@ const DAY_SECS: i128 = 86400;
 /// # Errors
 /// The first thing that can't be read or honoured, with its place and what to do.
 pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
-    let files = sources.files(std::env::var_os("OS_GLANCE_CONFIG_DIR"))?;
-    if files.is_empty() && sources.config_dirs.is_empty() {
-        embedded(sources)
+    let options = options(sources)?;
+    if is_embedded(sources, &options)? {
+        embedded(sources, &options)
     } else {
-        configured(sources, &Options::read(&files)?)
+        configured(sources, &options)
     }
 }
 
+/// Everything that is set, in files and in the environment.
+pub(super) fn options(sources: &Sources) -> Result<Options, ConfigError> {
+    let files = sources.files(std::env::var_os(CONFIG_DIR))?;
+    Ok(environment::over(Options::read(&files)?, environment::variables()))
+}
+
+/// Whether nobody has said where things are kept: there is no file, and the environment names
+/// neither a database nor stores.
+fn is_embedded(sources: &Sources, options: &Options) -> Result<bool, ConfigError> {
+    let has_files = !sources.files(std::env::var_os(CONFIG_DIR))?.is_empty();
+    let names_places = options.find(&known::CONNECTION)?.is_some()
+        || options.find(&known::ENABLED_BACKENDS)?.is_some_and(|found| !found.is_default())
+        || options.first_in(stores::LEGACY_SECTION).is_some();
+    Ok(!has_files && sources.config_dirs.is_empty() && !names_places)
+}
+
 /// A server without configuration: everything below one directory.
-fn embedded(sources: &Sources) -> Result<Settings, ConfigError> {
+fn embedded(sources: &Sources, options: &Options) -> Result<Settings, ConfigError> {
     let dir = sources.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR_DEFAULT));
     let dir = value::absolute(dir).map_err(|remedy| ConfigError::CommandLine {
         option: "--data-dir",
         found: dir.display().to_string(),
         remedy,
     })?;
-    let options = Options::default();
+    let warnings = known::review(&options.entries(), &Sections::of(options));
     let database = Database::file(&dir.join("glissade.sqlite"))?;
-    settings(sources, &options, stores::embedded(&dir), database, Vec::new())
+    settings(sources, options, stores::embedded(&dir), database, warnings)
 }
 
 pub(super) fn configured(sources: &Sources, options: &Options) -> Result<Settings, ConfigError> {
@@ -73,14 +91,17 @@ fn settings(
     database: Database,
     mut warnings: Vec<String>,
 ) -> Result<Settings, ConfigError> {
+    let dirs = sources.directories(std::env::var_os(CONFIG_DIR));
+    let pipeline = paste::pipeline(options, &dirs)?;
+    let told = pipeline.as_ref().map(|pipeline| pipeline.entries.clone()).unwrap_or_default();
+    let options = &options.clone().with_pipeline(told);
     let listen = listen(sources, options)?;
     let trusted = access::trusted_proxies(options)?;
-    let identity = access::identity(options, &trusted, listen.tcp().is_none())?;
+    let identity = access::identity(options, &trusted, listen.tcp().is_none(), pipeline.as_ref())?;
     keep_inside(sources, options, &listen, &identity)?;
     warnings.extend(access::warnings(options, &identity));
     let keystone_limits = unified::limits(options)?;
     warnings.extend(unified::warnings(options, keystone_limits.is_some()));
-    let dirs = sources.directories(std::env::var_os("OS_GLANCE_CONFIG_DIR"));
     let api = api(options, &dirs, &mut warnings)?;
     let self_url = api.worker_self_reference_url.as_deref();
     let mut glissade = glissade(sources, options, &listen, self_url)?;
@@ -90,6 +111,7 @@ fn settings(
         backlog: number(options, &known::BACKLOG, 1..=65535, "a number of connections")?
             .unwrap_or(limits::BACKLOG),
         identity,
+        pipeline_file: pipeline.map(|pipeline| pipeline.path),
         database,
         stores,
         api,

@@ -6,6 +6,7 @@
 mod access;
 mod account;
 mod database;
+mod environment;
 mod error;
 mod examine;
 mod file;
@@ -17,6 +18,7 @@ mod load;
 mod nearest;
 mod network;
 mod options;
+mod paste;
 mod policy;
 mod secret;
 mod sections;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub backlog: u32,
     /// Who may call; see [`Identity`].
     pub identity: Identity,
+    /// The file whose pipeline says so, where there is one.
+    pub pipeline_file: Option<PathBuf>,
     /// `[database]`.
     pub database: Database,
     /// Stores, the reserved ones included.

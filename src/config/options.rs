@@ -1,6 +1,7 @@
 //! All files as one set of options: which value counts, and what `$name` in it stands for.
 //!
-//! Later files override earlier ones; in one file the present name of an option comes before its
+//! Later files override earlier ones, the environment overrides all of them, and what a pipeline
+//! tells its filters overrides that, as it does in Glance; in one file the present name of an option comes before its
 //! old ones, and of two assignments the later counts. A value that can't be used becomes a refusal
 //! that knows where it stood, so no caller has to carry places around.
 
@@ -19,6 +20,8 @@ const SUBSTITUTION_DEPTH_MAX: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     files: Vec<Vec<Entry>>,
+    environment: Vec<Entry>,
+    pipeline: Vec<Entry>,
 }
 
 /// A value to be parsed, with what a refusal must say about it.
@@ -81,17 +84,38 @@ impl Options {
     /// The first file that can't be read or has a syntax error.
     pub(super) fn read(paths: &[PathBuf]) -> Result<Self, ConfigError> {
         let files = paths.iter().map(|path| file::read(path)).collect::<Result<_, _>>()?;
-        Ok(Self { files })
+        Ok(Self { files, ..Self::default() })
+    }
+
+    /// The same with these assignments over the files'.
+    pub(super) fn with_environment(self, environment: Vec<Entry>) -> Self {
+        Self { environment, ..self }
+    }
+
+    /// The same without assignments of the environment that are none.
+    pub(super) fn keep_of_environment(mut self, is_one: impl Fn(&Entry) -> bool) -> Self {
+        self.environment.retain(is_one);
+        self
+    }
+
+    /// The same with these assignments over all others.
+    pub(super) fn with_pipeline(self, pipeline: Vec<Entry>) -> Self {
+        Self { pipeline, ..self }
+    }
+
+    /// What overrides what, from the weakest on.
+    fn layers(&self) -> impl DoubleEndedIterator<Item = &Vec<Entry>> {
+        self.files.iter().chain([&self.environment, &self.pipeline])
     }
 
     /// Every assignment, in the order read.
     pub(super) fn entries(&self) -> Vec<Entry> {
-        self.files.concat()
+        self.layers().flatten().cloned().collect()
     }
 
     /// The same without the assignment at a place.
     pub(super) fn without(mut self, place: &Place) -> Self {
-        for entries in &mut self.files {
+        for entries in self.files.iter_mut().chain([&mut self.environment, &mut self.pipeline]) {
             entries.retain(|entry| entry.place != *place);
         }
         self
@@ -150,21 +174,22 @@ impl Options {
     /// A `$name` that stands for nothing.
     pub(super) fn all_in(&self, section: &str, key: &str) -> Result<Vec<Found>, ConfigError> {
         let section = file::normal_section(section);
-        let entries = self.files.iter().flatten();
-        entries
-            .filter(|entry| entry.section == section && entry.key == key)
-            .map(|entry| self.resolve(entry))
-            .collect()
+        let is_it = |entry: &&Entry| entry.section == section && entry.key == key;
+        let one_of_many = self.files.iter().flatten().filter(is_it);
+        match self.environment.iter().find(is_it) {
+            Some(only) => Ok(vec![self.resolve(only)?]),
+            None => one_of_many.map(|entry| self.resolve(entry)).collect(),
+        }
     }
 
     /// Whether a section sets anything.
     pub(super) fn first_in(&self, section: &str) -> Option<&Entry> {
-        self.files.iter().flatten().find(|entry| entry.section == section)
+        self.layers().flatten().find(|entry| entry.section == section)
     }
 
     /// The assignment that counts, of an option that goes by any of these names.
     pub(super) fn newest(&self, names: &[(&str, &str)]) -> Option<&Entry> {
-        self.files.iter().rev().find_map(|entries| {
+        self.layers().rev().find_map(|entries| {
             names.iter().find_map(|(section, key)| {
                 entries.iter().rev().find(|entry| entry.section == *section && entry.key == *key)
             })
@@ -278,7 +303,8 @@ impl Options {
         let parse = |(n, text): (usize, &&str)| {
             file::parse(std::path::Path::new(&format!("{n}.conf")), text)
         };
-        Ok(Self { files: texts.iter().enumerate().map(parse).collect::<Result<_, _>>()? })
+        let files = texts.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { files, ..Self::default() })
     }
 }
 

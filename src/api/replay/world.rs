@@ -181,6 +181,7 @@ fn settings(sqlite_path: &Path) -> Settings {
         listen: SocketAddr::from(([127, 0, 0, 1], 9292)).into(),
         backlog: 1,
         identity: Identity::Told,
+        pipeline_file: None,
         database: Database::file(sqlite_path).unwrap(),
         stores: Stores {
             is_multi: true,

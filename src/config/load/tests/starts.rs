@@ -1,6 +1,31 @@
-//! Configurations that a server does not start with, so that nobody is surprised later (`CF-32`).
+//! Starts without any configuration, and configurations that a server does not start with, so that
+//! nobody is surprised later (`CF-32`).
 
 use super::*;
+
+#[test]
+fn without_configuration_everything_is_below_one_directory() {
+    let data_dir = Some("/srv/$x?y".into());
+    let settings =
+        embedded(&Sources { data_dir, ..Sources::default() }, &Options::default()).unwrap();
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:9292");
+    assert_eq!(settings.glissade.admin_listen, Some("127.0.0.1:9293".parse().unwrap()));
+    let file = Connection::Sqlite("/srv/$x?y/glissade.sqlite".into());
+    assert_eq!(settings.database.connection, file);
+    assert!(!settings.stores.is_multi && settings.stores.tasks.is_none());
+    assert_eq!(settings.stores.default, "file");
+    assert_eq!(only_dir(file_store(&settings, "file")), Path::new("/srv/$x?y/images"));
+    assert_eq!(only_dir(&settings.stores.staging), Path::new("/srv/$x?y/staging"));
+    assert_eq!(settings.identity, Identity::None);
+    assert!(settings.warnings.is_empty());
+}
+
+#[test]
+fn the_embedded_directory_is_absolute() {
+    let settings = embedded(&Sources::default(), &Options::default()).unwrap();
+    let expected = std::env::current_dir().unwrap().join("glissade-data/glissade.sqlite");
+    assert_eq!(settings.database.connection, Connection::Sqlite(expected));
+}
 
 #[test]
 fn without_identities_only_loopback_is_served() {
