@@ -34,7 +34,9 @@ use crate::image::{ImageId, Location};
 use crate::limits::SLOTS_PER_UPLOAD_MAX;
 
 pub use error::{StoreError, StoreErrorKind};
-pub use registry::{Entry, OpenError, Registry, open_alone, open_file_alone, open_reserved_alone};
+pub use registry::{
+    Entry, OpenError, Registry, has_bucket, open_alone, open_file_alone, open_reserved_alone,
+};
 
 /// What is known of the size before the first byte. Absent is not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

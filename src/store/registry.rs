@@ -289,6 +289,20 @@ pub fn open_alone(store: &config::Store, settings: &config::Settings) -> Result<
     open_entry(store, policy(settings), is_named, &mut Connections::default())
 }
 
+/// Asks whether an `s3` store's bucket is there.
+///
+/// # Errors
+/// Options that can't be used, and a bucket that can't be asked for or seen.
+pub async fn has_bucket(
+    id: &str,
+    options: &config::S3Store,
+    settings: &config::Settings,
+) -> Result<Result<bool, StoreError>, OpenError> {
+    let opened = S3Store::open(id, options.clone(), settings.stores.is_multi);
+    let store = opened.map_err(|error| OpenError(format!("store {id}: {error}")))?;
+    Ok(store.has_bucket().await)
+}
+
 fn policy(settings: &config::Settings) -> Policy {
     Policy { durability: settings.glissade.durability, direct_io: settings.glissade.direct_io }
 }

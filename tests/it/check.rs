@@ -8,9 +8,9 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::common::{Setup, glissade, names_in};
+use crate::common::{Cloud, Setup, glissade, names_in};
 
-const LOOPBACK: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+pub(crate) const LOOPBACK: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
 fn command(verb: &str, setup: &Setup, more: &[&str]) -> Command {
     let config = setup.write().display().to_string();
@@ -24,13 +24,16 @@ fn check(setup: &Setup, more: &[&str]) -> Output {
     command("check", setup, more).output().unwrap()
 }
 
+/// What `glissade check --json` prints.
 #[track_caller]
-fn document(setup: &Setup, more: &[&str]) -> Value {
+pub(crate) fn document(setup: &Setup, more: &[&str]) -> Value {
     let output = check(setup, &[&["--json"][..], more].concat());
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e} in {output:?}"))
 }
 
-fn probe<'a>(document: &'a Value, name: &str) -> (&'a str, &'a str) {
+/// How a probe went, and what is said of it.
+#[track_caller]
+pub(crate) fn probe<'a>(document: &'a Value, name: &str) -> (&'a str, &'a str) {
     let probes = document["probes"].as_array().unwrap();
     let found = probes.iter().find(|probe| probe["name"] == name);
     let found = found.unwrap_or_else(|| panic!("no {name} in {document:#}"));
@@ -138,4 +141,62 @@ fn cf_32_cf_33_both_refuse_alike() {
     let said = check(&setup, &LOOPBACK);
     let words = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(!said.status.success() && words.contains("store slow: ") && words.contains(&below));
+}
+
+/// As oslo.config has it: over the files, under the command line.
+#[test]
+fn cf_01_the_environment_is_heard() {
+    let setup = Setup::new().set("DEFAULT", "debug", "false");
+    let said = |name: &str, value: &str| {
+        let mut command = command("check", &setup, &[&LOOPBACK[..], &["--json"]].concat());
+        let output = command.env(name, value).env("OS_AUTH_URL", "http://k").output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.success(), document)
+    };
+    let (starts, document) = said("OS_DEFAULT__DEBUG", "maybe");
+    assert!(!starts, "{document:#}");
+    let message = document["error"].as_str().unwrap();
+    assert!(message.starts_with("OS_DEFAULT__DEBUG: [DEFAULT] debug = maybe"), "{message}");
+    let (starts, document) = said("OS_DEFAULT__DEBUG", "true");
+    assert!(starts, "{document:#}");
+    let options = document["options"].as_array().unwrap();
+    let debug = options.iter().filter(|option| option["key"] == "debug");
+    let standings: Vec<_> = debug.map(|option| &option["standing"]).collect();
+    assert_eq!(standings, ["overridden", "honoured"]);
+    let (starts, document) = said("OS_FAST__FILESYSTEM_STORE_FILE_PERM", "rw");
+    assert!(
+        !starts && document.to_string().contains("OS_FAST__FILESYSTEM_STORE_FILE_PERM: [fast]")
+    );
+}
+
+#[test]
+fn cf_09_a_pipeline_says_who_tells_who_calls() {
+    let shipped = include_str!("../fixtures/config/glance-api-paste-33.ini");
+    let setup = Setup::new();
+    assert!(probe(&document(&setup, &LOOPBACK), "callers").1.ends_with("by flavor alone"));
+    fs::write(setup.root().join("glance-api-paste.ini"), shipped).unwrap();
+    let said = document(&setup, &LOOPBACK);
+    let (outcome, said) = probe(&said, "callers");
+    assert!(outcome == "ok" && said.contains("everyone is an administrator, by the pipeline in"));
+    let scanned = shipped.replace("osprofiler unauthenticated", "scanner unauthenticated");
+    fs::write(setup.root().join("glance-api-paste.ini"), scanned).unwrap();
+    let refused = document(&setup, &LOOPBACK);
+    assert!(refused["starts"] == false && refused.to_string().contains("filter scanner of"));
+    let setup = setup.set("paste_deploy", "config_file", "elsewhere.ini");
+    assert!(document(&setup, &LOOPBACK).to_string().contains("there is no such file"));
+}
+
+#[test]
+fn cf_33_keystone_is_asked_for_a_token() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let setup = Setup::new().asking(&cloud);
+    let document_of = |setup: &Setup| document(setup, &LOOPBACK);
+    let fine = document_of(&setup);
+    let (outcome, said) = probe(&fine, "keystone");
+    assert!(outcome == "ok" && said.contains("lets this server in"), "{said}");
+    assert!(probe(&fine, "callers").1.starts_with("tokens are checked with Keystone"));
+    let refused = document_of(&setup.set("keystone_authtoken", "password", "hunter2"));
+    let (outcome, said) = probe(&refused, "keystone");
+    assert!(outcome == "doubtful" && said.contains("are refused"), "{said}");
+    assert!(refused["starts"] == true && !refused.to_string().contains("hunter2"));
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::check::{LOOPBACK, document, probe};
 use crate::common::{Body, Cloud, Conn, Framing, Response, Server, Setup, Upload, eventually};
 
 const MIB: u64 = 1 << 20;
@@ -253,4 +254,17 @@ fn cf_13_limits_that_cannot_be_asked_for_stop_what_they_would_limit() {
         assert!(log.contains(said) && !log.contains("hunter2"), "{log}");
         assert_eq!(member.call("GET", "/v2/images", JSON, b"").status(), 200, "{key}");
     }
+}
+
+#[test]
+fn cf_33_check_asks_whose_limits_count() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let limited = Limited::new(&cloud, &NONE);
+    let fine = document(&limited.setup(), &LOOPBACK);
+    assert_eq!(probe(&fine, "keystone limits").0, "ok", "{fine:#}");
+    let setup = limited.setup().set("oslo_limit", "endpoint_id", "no-such-endpoint");
+    let lost = document(&setup, &LOOPBACK);
+    let (outcome, said) = probe(&lost, "keystone limits");
+    assert!(outcome == "doubtful" && said.contains("Keystone has no such endpoint"), "{said}");
+    assert_eq!(lost["starts"], true, "reading goes on without");
 }

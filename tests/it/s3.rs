@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
+use crate::check::{LOOPBACK, document, probe};
 use crate::common::{Body, Conn, Framing, KIB, MIB, Server, Setup, Upload, alone, eventually};
 
 /// Bound for the answer to an upload whose store is away: two pauses and three refusals, with room.
@@ -157,6 +158,26 @@ fn half_an_upload(server: &Server, upload: &Upload, body: Body) -> Conn {
         server.metrics().sum("glissade_upload_bytes_total") >= (half.bytes - 2 * MIB) as f64
     });
     conn
+}
+
+#[test]
+fn cf_33_check_asks_for_the_bucket() {
+    let Some(s3) = S3::open("check") else { return };
+    let fine = document(&s3.setup(), &LOOPBACK);
+    let (outcome, said) = probe(&fine, "store far");
+    assert!(outcome == "ok" && said.contains(s3.bucket.name()), "{said}");
+    let missing = s3.setup().set("far", "s3_store_bucket", "no-such-bucket-here");
+    let lost = document(&missing, &LOOPBACK);
+    let (outcome, said) = probe(&lost, "store far");
+    assert!(outcome == "doubtful" && said.contains("does not exist; make it"), "{said}");
+    let made = document(&missing.set("far", "s3_store_create_bucket_on_put", "true"), &LOOPBACK);
+    let (outcome, said) = probe(&made, "store far");
+    assert!(outcome == "ok" && said.contains("is made with the first image"), "{said}");
+    let stranger = s3.setup().set("far", "s3_store_secret_key", "hunter2");
+    let refused = document(&stranger, &LOOPBACK);
+    let (outcome, said) = probe(&refused, "store far");
+    assert!(outcome == "doubtful" && !refused.to_string().contains("hunter2"), "{said}");
+    assert_eq!(refused["starts"], true);
 }
 
 #[test]

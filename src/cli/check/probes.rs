@@ -11,15 +11,17 @@ use super::super::db::{self, DbCommand};
 use super::super::serve::{ServeError, listen, property_rules, take_requests};
 use super::places;
 use crate::api::server::Listener;
-use crate::auth::{Enforcer, Keystone};
+use crate::auth::{Enforcer, Keystone, Limits};
 use crate::buffer::Arena;
-use crate::config::{Identity, KeystoneAuth, RbdStore, Settings, Store, StoreKind};
+use crate::config::{
+    Identity, KeystoneAuth, KeystoneLimits, RbdStore, S3Store, Settings, Store, StoreKind,
+};
 use crate::limits::{ADMIN_BACKLOG, CHECK_FILES_MIN, CHECK_WAIT, SLOT_BYTES};
 use crate::meta::REVISION;
 use crate::observe::Metrics;
 use crate::rbd;
 use crate::ring::{EngineKind, Engines};
-use crate::store;
+use crate::store::{self, has_bucket};
 
 /// One thing that was tried.
 #[derive(Debug)]
@@ -76,8 +78,12 @@ pub(super) async fn all(settings: &Settings) -> Vec<Probe> {
     probes.extend(listeners(settings));
     probes.push(Probe::new("io_uring", ring(settings)));
     probes.push(Probe::new("open files", open_files()));
+    probes.push(Probe::new("callers", callers(settings)));
     if let Identity::Keystone(auth) = &settings.identity {
         probes.push(Probe::new("keystone", keystone(auth).await));
+    }
+    if let Some(options) = &settings.keystone_limits {
+        probes.push(Probe::new("keystone limits", limits(options).await));
     }
     probes
 }
@@ -110,7 +116,30 @@ async fn store(store: &Store, settings: &Settings) -> Outcome {
         }
         StoreKind::Rbd(options) => rbd(options.clone(), store, settings).await,
         StoreKind::Http(_) => opened(store, settings, "read-only"),
-        StoreKind::S3(_) => opened(store, settings, "its bucket is asked for with the first image"),
+        StoreKind::S3(options) => bucket(&store.id, options, settings).await,
+    }
+}
+
+/// A server starts without its bucket, and refuses uploads until it is there.
+async fn bucket(id: &str, options: &S3Store, settings: &Settings) -> Outcome {
+    let S3Store { bucket, host, create_bucket_on_put, .. } = options;
+    let found = match tokio::time::timeout(CHECK_WAIT, has_bucket(id, options, settings)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return Outcome::Failed(error.into()),
+        Err(_) => return silent(),
+    };
+    match found {
+        Ok(true) => Outcome::Fine(format!("bucket {bucket} at {host}")),
+        Ok(false) if *create_bucket_on_put => {
+            Outcome::Fine(format!("bucket {bucket} at {host} is made with the first image"))
+        }
+        Ok(false) => Outcome::Doubtful(format!(
+            "bucket {bucket} at {host} does not exist; make it, or set \
+             s3_store_create_bucket_on_put = true"
+        )),
+        Err(error) => {
+            Outcome::Doubtful(format!("{error}; uploads are refused until the bucket can be seen"))
+        }
     }
 }
 
@@ -218,6 +247,35 @@ fn open_files() -> Outcome {
         )),
         Some(limit) => Outcome::Fine(format!("{limit} at once")),
         None => Outcome::Fine("without limit".to_owned()),
+    }
+}
+
+/// Who tells who calls, and where that stands.
+fn callers(settings: &Settings) -> Outcome {
+    let teller = match &settings.identity {
+        Identity::Keystone(_) => "tokens are checked with Keystone",
+        Identity::TrustedHeaders => "a trusted proxy says who calls",
+        _ => "nobody is asked, and everyone is an administrator",
+    };
+    Outcome::Fine(match &settings.pipeline_file {
+        Some(path) => format!("{teller}, by the pipeline in {}", path.display()),
+        None => format!("{teller}, by flavor alone"),
+    })
+}
+
+/// Asks Keystone whose limits count. A server starts without it.
+async fn limits(options: &KeystoneLimits) -> Outcome {
+    let url = &options.account.auth_url;
+    let limits = match Limits::new(options) {
+        Ok(limits) => limits,
+        Err(error) => return Outcome::Failed(ServeError::Limits(error)),
+    };
+    match tokio::time::timeout(CHECK_WAIT, limits.probe()).await {
+        Ok(Ok(())) => Outcome::Fine(format!("{url} knows whose limits count")),
+        Ok(Err(error)) => {
+            Outcome::Doubtful(format!("{error}; what is limited is refused until that is mended"))
+        }
+        Err(_) => silent(),
     }
 }
 

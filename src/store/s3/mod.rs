@@ -75,6 +75,11 @@ impl S3Store {
         })
     }
 
+    /// Whether the bucket is there, which nothing needs to know before the first image.
+    pub(super) async fn has_bucket(&self) -> Result<bool, StoreError> {
+        self.bucket.exists().await
+    }
+
     /// Fails when there is no bucket to write to, or makes it.
     async fn need_bucket(&self) -> Result<(), StoreError> {
         if self.is_seen.load(Ordering::Relaxed) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Ceph, assert_holds};
+use crate::check::{LOOPBACK, document, probe};
 use crate::common::{Body, Framing, KIB, MIB, Setup, Upload, eventually, glissade};
 
 #[test]
@@ -110,6 +111,21 @@ fn di_03_the_pool_is_shown_to_the_operator() {
         assert_eq!(deep["type"], "rbd");
         deep["properties"] == wanted
     });
+}
+
+#[test]
+fn cf_33_check_looks_into_the_pool() {
+    let Some(ceph) = Ceph::open() else { return };
+    let fine = document(&ceph.setup(), &LOOPBACK);
+    let (outcome, said) = probe(&fine, "store deep");
+    assert!(outcome == "ok" && said.contains("pool images, 0 images"), "{said}");
+    for (key, value) in [("rbd_store_pool", "no-such-pool"), ("rbd_store_user", "nobody")] {
+        let setup = ceph.setup().set("deep", key, value).set("deep", "rados_connect_timeout", "3");
+        let lost = document(&setup, &LOOPBACK);
+        let (outcome, said) = probe(&lost, "store deep");
+        assert_eq!(outcome, "doubtful", "{key}: {said}");
+        assert_eq!(lost["starts"], true, "{key}");
+    }
 }
 
 #[test]
