@@ -29,13 +29,28 @@ pub(super) async fn identify(app: &App, head: &Parts) -> Result<Identity, Fault>
         (config::Identity::Told, _) => {
             head.extensions.get().cloned().unwrap_or_else(Identity::unauthenticated)
         }
-        (config::Identity::TrustedHeaders, _) => by_headers(app, head)?,
-        (config::Identity::Keystone(_), Some(keystone)) => by_token(keystone, head).await?,
+        (config::Identity::TrustedHeaders, _) => or_anybody(app, by_headers(app, head))?,
+        (config::Identity::Keystone(_), Some(keystone)) => {
+            or_anybody(app, by_token(keystone, head).await)?
+        }
         // Settings and wiring are made together.
         (config::Identity::Keystone(_), None) => return Err(Fault::internal()),
     };
     caller.is_admin |= app.enforcer.is_admin(&caller);
     Ok(caller)
+}
+
+/// In place of a caller whom nobody knows, one who may only look and has no role, where the operator
+/// lets them (`PR-12`).
+fn or_anybody(app: &App, known: Result<Identity, Fault>) -> Result<Identity, Fault> {
+    match known {
+        Err(fault)
+            if fault.status() == StatusCode::UNAUTHORIZED && app.settings.api.allows_anonymous =>
+        {
+            Ok(Identity { is_read_only: true, ..Identity::default() })
+        }
+        known => known,
+    }
 }
 
 /// The caller, as a trusted proxy has found out. From anybody else the headers mean nothing.

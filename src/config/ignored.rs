@@ -144,8 +144,6 @@ const GROUPS: &[Group] = &[
         reason: "images are not cached yet",
         keys: &["image_cache_driver=centralized_db", "image_cache_max_size=10737418240",
             "image_cache_sqlite_db=cache.db", "image_cache_stall_time=86400"] },
-    Group { section: "DEFAULT", why: Why::Later, reason: "a later release acts on it",
-        keys: &["allow_anonymous_access=false"] },
     Group { section: "barbican", why: Why::Later,
         reason: "signatures of images are not verified yet", keys: &["*"] },
     Group { section: "barbican_service_user", why: Why::Later,

@@ -86,6 +86,7 @@ options! {
         formerly "DEFAULT" "task_time_to_live";
     HASHING_ALGORITHM = "DEFAULT" "hashing_algorithm" or "sha512";
     DELAYED_DELETE = "DEFAULT" "delayed_delete" or "false";
+    ALLOW_ANONYMOUS = "DEFAULT" "allow_anonymous_access" or "false";
     MAX_REQUEST_ID_LENGTH = "DEFAULT" "max_request_id_length" or "64";
     DO_SECURE_HASH = "DEFAULT" "do_secure_hash" or "true";
     HTTP_RETRIES = "DEFAULT" "http_retries" or "3";

@@ -222,6 +222,7 @@ fn api(
         healthcheck: front::healthcheck(options)?,
         cors: front::cors(options)?,
         believes_forwarded: flag(&known::PROXY_HEADERS)?,
+        allows_anonymous: flag(&known::ALLOW_ANONYMOUS)?,
     })
 }
 

@@ -274,6 +274,8 @@ pub struct Api {
     /// `[oslo_middleware] enable_proxy_headers_parsing`: a proxy says under which address clients
     /// know this service.
     pub believes_forwarded: bool,
+    /// `allow_anonymous_access`: whom nobody knows may look, as far as policies let them.
+    pub allows_anonymous: bool,
 }
 
 impl Api {

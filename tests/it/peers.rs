@@ -144,3 +144,29 @@ fn pr_14_browsers_and_proxies() {
     let location = made.head.header("location").unwrap();
     assert!(location.starts_with("https://cloud.example/v2/images/"), "{location}");
 }
+
+/// Whom nobody knows may look as far as policies let them, and change nothing.
+#[test]
+fn pr_12_anybody_may_look_where_the_operator_lets_them() {
+    let setup = Setup::new()
+        .set("paste_deploy", "flavor", "trusted-auth")
+        .set("glissade", "trusted_proxies", "127.0.0.1")
+        .set("DEFAULT", "allow_anonymous_access", "true");
+    std::fs::write(
+        setup.root().join("policy.yaml"),
+        "get_images: '@'\nadd_image: '@'\nupload_image: '@'\n",
+    )
+    .unwrap();
+    let server = setup.start();
+    server.conn().call("GET", "/v2/images", &[], b"").assert(200, "images");
+    server.conn().call("POST", "/v2/images", &[JSON], RAW).assert(403, "Read-only access");
+    let headers = [&MEMBER[..], &[JSON]].concat();
+    let made = server.conn().call("POST", "/v2/images", &headers, RAW).assert(201, "").json();
+    let image = format!("/v2/images/{}", made["id"].as_str().unwrap());
+    server.conn().call("GET", &image, &[], b"").assert(404, "");
+    let file = format!("{image}/file");
+    server.conn().call("PUT", &file, &[DATA], b"data").assert(403, "Read-only access");
+    let mut unknown = headers;
+    unknown[0].1 = "Invalid";
+    server.conn().call("POST", "/v2/images", &unknown, RAW).assert(403, "Read-only access");
+}

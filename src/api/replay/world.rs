@@ -219,6 +219,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             healthcheck: Healthcheck::default(),
             cors: Cors::default(),
             believes_forwarded: false,
+            allows_anonymous: false,
         },
         import: Import {
             workers: 2,
