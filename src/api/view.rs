@@ -9,13 +9,20 @@ use crate::auth::Identity;
 use crate::image::{Image, Location, LocationStatus};
 use crate::meta::HIDDEN_PROPERTIES;
 
+/// Keys of an image beside its properties.
+const KEYS_MAX: usize = 25;
+
 /// The record as create, show and list answer it.
 pub(super) fn image(app: &App, caller: &Identity, image: &Image) -> Value {
-    let mut view = properties(app, caller, image);
-    view.extend(attributes(image));
+    // One map that is large enough: a long page has a thousand of these.
+    let mut view = Map::with_capacity(image.properties.len() + KEYS_MAX);
+    let is_shown = |key: &str| !HIDDEN_PROPERTIES.contains(&key) && may::reads(app, caller, key);
+    let shown = image.properties.iter().filter(|(key, _)| is_shown(key));
+    view.extend(shown.map(|(key, value)| (key.clone(), value.as_str().into())));
+    view.extend(attributes(image).map(owned));
     let locations = readable_locations(app, caller, image);
     view.extend(data_urls(app, &locations));
-    view.extend(links(image));
+    view.extend(links(image).map(owned));
     let stores: Vec<&str> = locations.iter().filter_map(|location| location.store_id()).collect();
     if app.stores.is_multi() && !stores.is_empty() {
         view.insert("stores".into(), stores.join(",").into());
@@ -23,14 +30,8 @@ pub(super) fn image(app: &App, caller: &Identity, image: &Image) -> Value {
     view.into()
 }
 
-fn properties(app: &App, caller: &Identity, image: &Image) -> Map<String, Value> {
-    let is_shown = |key: &str| !HIDDEN_PROPERTIES.contains(&key) && may::reads(app, caller, key);
-    let shown = image.properties.iter().filter(|(key, _)| is_shown(key));
-    shown.map(|(key, value)| (key.clone(), value.as_str().into())).collect()
-}
-
-fn attributes(image: &Image) -> Map<String, Value> {
-    fields([
+fn attributes(image: &Image) -> [(&'static str, Value); 18] {
+    [
         ("name", json!(image.name)),
         ("disk_format", json!(image.disk_format)),
         ("container_format", json!(image.container_format)),
@@ -49,7 +50,7 @@ fn attributes(image: &Image) -> Map<String, Value> {
         ("id", json!(image.id.as_str())),
         ("created_at", json!(isotime::seconds(image.created_at))),
         ("updated_at", json!(isotime::seconds(image.updated_at))),
-    ])
+    ]
 }
 
 /// Copies whose data the caller can read, best store first (`RC-03`).
@@ -79,17 +80,21 @@ fn data_urls(app: &App, locations: &[&Location]) -> Map<String, Value> {
     view
 }
 
-fn links(image: &Image) -> Map<String, Value> {
+fn links(image: &Image) -> [(&'static str, Value); 4] {
     let href = format!("/v2/images/{}", image.id);
-    fields([
+    [
         ("tags", json!(image.tags)),
         ("self", json!(href)),
         ("file", json!(format!("{href}/file"))),
         ("schema", json!("/v2/schemas/image")),
-    ])
+    ]
 }
 
 /// A JSON object with its keys in the order given.
 pub(super) fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    pairs.map(owned).into_iter().collect()
+}
+
+fn owned((key, value): (&str, Value)) -> (String, Value) {
+    (key.to_owned(), value)
 }
