@@ -167,6 +167,19 @@ pub const INSPECT_WINDOW_BYTES: usize = 64 * KIB;
 /// The descriptor of a VMDK, which is text of some hundred bytes; a longer one is refused.
 pub const INSPECT_DESCRIPTOR_BYTES_MAX: usize = 768 * KIB;
 
+/// qemu-img: CPU time and time to tell about an image, and memory, as Glance bounds them.
+pub const QEMU_INFO_CPU_SECS: u64 = 2;
+/// See [`QEMU_INFO_CPU_SECS`].
+pub const QEMU_INFO_WAIT: Duration = Duration::from_secs(60);
+/// See [`QEMU_INFO_CPU_SECS`]. A conversion needs no more.
+pub const QEMU_MEMORY_BYTES: u64 = 1024 * MIB as u64;
+/// What qemu-img may print.
+pub const QEMU_OUTPUT_BYTES_MAX: u64 = MIB as u64;
+/// A conversion may take as long as its disk is worth at the rate, and the grace besides.
+pub const CONVERT_GRACE: Duration = Duration::from_secs(60);
+/// See [`CONVERT_GRACE`].
+pub const CONVERT_RATE_BYTES_PER_SEC_MIN: u64 = 4 * MIB as u64;
+
 /// Redirects that a web location may take (`HT-01`).
 pub const HTTP_REDIRECTS_MAX: usize = 5;
 /// Redirects that an address to import from may take, each of which is judged.

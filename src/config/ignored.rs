@@ -85,7 +85,6 @@ const LOGS: &str =
     "logs go to standard error or log_file, as text or JSON with fields of their own";
 const BROKER: &str = "no message broker is used and no notifications are sent";
 const EVENTLET: &str = "it tunes a Python server";
-const PLUGINS: &str = "images are not converted yet";
 
 #[rustfmt::skip]
 const GROUPS: &[Group] = &[
@@ -165,8 +164,6 @@ const GROUPS: &[Group] = &[
     Group { section: "healthcheck", why: Why::Retired,
         reason: "the path is /healthcheck, as in the pipeline that Glance ships",
         keys: &["path=/healthcheck"] },
-    Group { section: "image_conversion", why: Why::Later, reason: PLUGINS,
-        keys: &["output_format=raw"] },
     Group { section: "image_import_opts", why: Why::Needless,
         reason: "data is read once and written to all of its stores at the same time",
         keys: &["max_parallel_stores=1"] },

@@ -37,6 +37,8 @@ pub struct Import {
     pub task_life: Duration,
     /// `image_import_plugins`, in order.
     pub plugins: Vec<Plugin>,
+    /// `[image_conversion] output_format`.
+    pub conversion_format: String,
     /// `[inject_metadata_properties] inject`.
     pub inject: Vec<(String, String)>,
     /// `[inject_metadata_properties] ignore_user_roles`.
@@ -56,10 +58,20 @@ pub(super) fn import(options: &Options) -> Result<Import, ConfigError> {
         workers: options.need(&known::MAX_WORKERS, value::number(1..=1024, "a number of tasks"))?,
         task_life: Duration::from_secs(hours * 3600),
         plugins: options.need(&known::IMPORT_PLUGINS, plugins)?,
+        conversion_format: options.need(&known::CONVERSION_FORMAT, conversion_format)?,
         inject: options.need(&known::INJECT, value::dict)?,
         inject_ignored_roles: options.need(&known::IGNORE_USER_ROLES, value::list)?,
         download_properties: options.need(&known::EXTRA_PROPERTIES, value::list)?,
     })
+}
+
+/// Formats that images are converted to.
+fn conversion_format(text: &str) -> Parsed<String> {
+    let format = text.trim().to_ascii_lowercase();
+    match ["qcow2", "raw", "vmdk"].contains(&format.as_str()) {
+        true => Ok(format),
+        false => Err("give qcow2, raw or vmdk".to_owned()),
+    }
 }
 
 /// A site's own plugin may be a virus scanner, and skipping that in silence is worse than not

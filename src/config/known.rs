@@ -101,6 +101,7 @@ options! {
         or "ami,ari,aki,bare,ovf,ova,docker,compressed" formerly "DEFAULT" "container_formats";
     DISK_FORMATS = "image_format" "disk_formats"
         or "ami,ari,aki,vhd,vhdx,vmdk,raw,qcow2,vdi,iso,ploop" formerly "DEFAULT" "disk_formats";
+    CONVERSION_FORMAT = "image_conversion" "output_format" or "raw";
     REQUIRE_FORMAT_MATCH = "image_format" "require_image_format_match" or "true";
     VMDK_ALLOWED_TYPES = "image_format" "vmdk_allowed_types"
         or "streamOptimized,monolithicSparse";

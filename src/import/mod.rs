@@ -14,12 +14,14 @@
 //!                  +------------+--- any failure ---------+--> failure: status, lists as before
 //! ```
 
+mod conversion;
 mod fetch;
 mod flow;
 mod lists;
 mod order;
 mod place;
 mod plugin;
+mod qemu;
 mod reason;
 mod remote;
 mod run;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::conversion::ImageConversion;
 use crate::config::{self, Settings};
 use crate::image::Image;
 use crate::meta::ImageChange;
@@ -72,7 +73,7 @@ impl Plugins {
                     properties: options.inject.clone(),
                     ignored_roles: options.inject_ignored_roles.clone(),
                 })),
-                config::Plugin::ImageConversion => Err(PluginUnavailable("image_conversion")),
+                config::Plugin::ImageConversion => Ok(Arc::new(ImageConversion::new(settings))),
                 config::Plugin::ImageDecompression => Err(PluginUnavailable("image_decompression")),
             }
         };
@@ -109,6 +110,24 @@ impl Plugins {
         for plugin in self.0[..end].iter().rev() {
             plugin.revert(material).await;
         }
+    }
+}
+
+/// Removes the file that a plugin has made with this extension, whatever others have made of it
+/// since. What was staged is left for the next try.
+pub(super) fn remove_made(material: &Material, extension: &str) {
+    let Some(staged) = &material.staged else { return };
+    let mut path = staged.path.clone();
+    while let Some(last) = path.extension() {
+        if last == extension {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, path = %path.display(), "a file is left over");
+                }
+                _ => {}
+            }
+        }
+        path.set_extension("");
     }
 }
 

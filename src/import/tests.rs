@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod conversion;
 mod formats;
 mod web;
 

@@ -225,6 +225,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             workers: 2,
             task_life: Duration::from_secs(3600),
             plugins: vec![],
+            conversion_format: "raw".into(),
             inject: vec![],
             inject_ignored_roles: vec![],
             download_properties: vec![],
