@@ -28,6 +28,7 @@ mod file_store;
 mod formats;
 mod full_disk;
 mod fuzz;
+mod import;
 mod keystone;
 mod limits;
 mod memory;

@@ -195,6 +195,13 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * super::KIB
     }
 
+    /// Bytes that the process has read so far, from wherever.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        let io = fs::read_to_string(self.proc("io")).unwrap();
+        let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        line.trim().parse().unwrap()
+    }
+
     /// Open files below a directory, invisible ones included.
     pub(crate) fn open_files_below(&self, directory: &Path) -> Vec<PathBuf> {
         let directory = &fs::canonicalize(directory).unwrap();

@@ -20,10 +20,11 @@ pub(crate) enum Framing {
     Decorated(usize),
 }
 
-/// A `PUT .../file`, ready to be sent any number of times.
+/// A `PUT .../file` or `.../stage`, ready to be sent any number of times.
 #[derive(Clone, Debug)]
 pub(crate) struct Upload {
     image: String,
+    route: &'static str,
     body: Body,
     framing: Framing,
     write_bytes: usize,
@@ -34,11 +35,17 @@ impl Upload {
     pub(crate) fn new(image: &str, body: Body) -> Self {
         Self {
             image: image.to_owned(),
+            route: "file",
             body,
             framing: Framing::Length,
             write_bytes: 64 * 1024,
             headers: "Content-Type: application/octet-stream\r\n".to_owned(),
         }
+    }
+
+    /// The same for data that waits for its import.
+    pub(crate) fn stage(image: &str, body: Body) -> Self {
+        Self { route: "stage", ..Self::new(image, body) }
     }
 
     pub(crate) fn framing(mut self, framing: Framing) -> Self {
@@ -73,8 +80,10 @@ impl Upload {
             Framing::Length => format!("Content-Length: {}", self.body.bytes),
             _ => "Transfer-Encoding: chunked".to_owned(),
         };
-        let (image, headers) = (&self.image, &self.headers);
-        format!("PUT /v2/images/{image}/file HTTP/1.1\r\nHost: test\r\n{headers}{framing}\r\n\r\n")
+        let (image, route, headers) = (&self.image, self.route, &self.headers);
+        format!(
+            "PUT /v2/images/{image}/{route} HTTP/1.1\r\nHost: test\r\n{headers}{framing}\r\n\r\n"
+        )
     }
 
     /// Sends the whole request.
