@@ -9,6 +9,7 @@ mod tasks;
 mod updates;
 mod usage;
 mod viewers;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -46,6 +47,7 @@ pub(super) async fn run_all(
     locks::run_all(&open).await;
     tasks::run_all(&open, &run).await;
     usage::run_all(&open).await;
+    work::run_all(&open).await;
     of_racing_claims_one_wins(open("claims").await).await;
     a_commit_makes_the_image_active(open("commit").await).await;
     a_commit_without_the_claim_changes_nothing(open("claim lost").await).await;
