@@ -332,6 +332,29 @@ fn label_values(text: &str) -> Vec<String> {
     values
 }
 
+/// Fuzz targets are built by `cargo fuzz` alone and would rot unseen: each is declared, and what it
+/// calls is a function of the crate that a unit test calls too.
+#[test]
+fn every_fuzz_target_does_what_a_unit_test_does() {
+    let manifest = fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
+    let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let crate_sources = sources("src");
+    let is_somewhere = |file: &str, text: &str| {
+        let mut files = crate_sources.iter().filter(|source| source.path.ends_with(file));
+        files.any(|source| source.text.contains(text))
+    };
+    for target in sources("fuzz/fuzz_targets") {
+        let name = Path::new(&target.path).file_stem().unwrap().to_str().unwrap();
+        let declared = format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\n");
+        assert!(manifest.contains(&declared), "{} has no [[bin]] in fuzz/Cargo.toml", target.path);
+        assert!(contributing.contains(&format!("cargo fuzz run {name} ")), "{name} is not told of");
+        let call = target.text.split_once(" fuzzing::").and_then(|(_, call)| call.split_once('('));
+        let (call, _) = call.unwrap_or_else(|| panic!("{} calls nothing of ours", target.path));
+        assert!(is_somewhere("fuzzing.rs", &format!("pub fn {call}(")), "there is no {call}");
+        assert!(is_somewhere("tests.rs", &format!(" {call}(")), "no unit test calls {call}");
+    }
+}
+
 /// Nothing that is built or run names a place on somebody's machine.
 #[test]
 fn no_machine_is_named() {
