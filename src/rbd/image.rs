@@ -242,6 +242,7 @@ impl Image {
     /// # Errors
     /// What the cluster answers.
     pub fn resize(&self, size: u64) -> Result<(), RbdError> {
+        tracing::debug!(image = self.name, size, "resizing");
         // SAFETY: rbd_resize needs an open handle.
         let resized = unsafe { self.ceph().rbd_resize(self.open.raw, size) };
         check(resized, || self.doing("resizing"))

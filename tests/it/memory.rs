@@ -26,7 +26,7 @@ fn warm(server: &Server) {
 }
 
 /// Resident memory once it no longer falls.
-fn settled_bytes(server: &Server) -> u64 {
+pub(crate) fn settled_bytes(server: &Server) -> u64 {
     let mut least = u64::MAX;
     poll(Duration::from_secs(2), || {
         least = least.min(server.resident_bytes());
@@ -35,21 +35,24 @@ fn settled_bytes(server: &Server) -> u64 {
     least
 }
 
-/// Runs `UPLOADS` slow uploads at once and gives the most memory seen meanwhile.
-fn slow_uploads(server: &Server, framing: Framing) -> u64 {
-    let images: Vec<String> = (0..UPLOADS).map(|_| server.create()).collect();
+/// Runs so many uploads at once and gives the most memory seen meanwhile.
+pub(crate) fn peak_of(server: &Server, uploads: u64, upload: impl Fn(u64) + Sync) -> u64 {
     let mut peak = 0;
     std::thread::scope(|scope| {
-        let uploads: Vec<_> = images
-            .iter()
-            .zip(1..)
-            .map(|(image, seed)| scope.spawn(move || slow_upload(server, image, seed, framing)))
-            .collect();
-        while !uploads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+        let upload = &upload;
+        let threads: Vec<_> = (0..uploads).map(|n| scope.spawn(move || upload(n))).collect();
+        while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             peak = peak.max(server.resident_bytes());
             std::thread::sleep(Duration::from_millis(20));
         }
     });
+    peak
+}
+
+/// Runs `UPLOADS` slow uploads at once and gives the most memory seen meanwhile.
+fn slow_uploads(server: &Server, framing: Framing) -> u64 {
+    let images: Vec<String> = (0..UPLOADS).map(|_| server.create()).collect();
+    let peak = peak_of(server, UPLOADS, |n| slow_upload(server, &images[n as usize], n, framing));
     for image in images {
         assert_eq!(server.delete(&image), 204);
     }
@@ -58,7 +61,7 @@ fn slow_uploads(server: &Server, framing: Framing) -> u64 {
 }
 
 /// 12 MiB in about three seconds: more than an upload's slots, slower than any stage.
-fn slow_upload(server: &Server, image: &str, seed: u64, framing: Framing) {
+pub(crate) fn slow_upload(server: &Server, image: &str, seed: u64, framing: Framing) {
     let upload = Upload::new(image, Body::new(seed, 12 * MIB)).framing(framing);
     let mut conn = server.conn();
     let mut socket = conn.sender();
@@ -90,21 +93,8 @@ fn fast_clients_of_slow_hashing_stay_within_their_slots() {
     let _alone = alone();
     let server = Setup::new().set("glissade", "hash_workers", "1").start();
     let idle = settled_bytes(&server);
-    let peak = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..UPLOADS)
-            .map(|seed| {
-                scope.spawn({
-                    let server = &server;
-                    move || server.create_with(Body::new(seed, 24 * MIB))
-                })
-            })
-            .collect();
-        let mut peak = 0;
-        while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-            peak = peak.max(server.resident_bytes());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        peak
+    let peak = peak_of(&server, UPLOADS, |seed| {
+        server.create_with(Body::new(seed, 24 * MIB));
     });
     let above = peak.saturating_sub(idle);
     println!("{} KiB for an upload", above / UPLOADS / KIB);

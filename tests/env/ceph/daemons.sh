@@ -1,6 +1,6 @@
 # What start.sh and stop.sh share: where a daemon's pid stands, and whether it is ours.
 # Sourced, with `dir` set to the cluster's directory. A daemon is `mon.a`,
-# `osd.0` or `client.rgw`.
+# `osd.0`, `client.rgw` or `mgr.x`.
 
 # The pid of a daemon of this cluster, if it runs. Pids are used again by the system, so the
 # program's name and the configuration that it was started with have to match.

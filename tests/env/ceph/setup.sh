@@ -8,6 +8,7 @@ set -euo pipefail
 
 need ceph-mon ceph-mon
 need ceph-osd ceph-osd
+need ceph-mgr ceph-mgr
 need ceph ceph-common
 need rbd ceph-common
 need radosgw radosgw

@@ -2,7 +2,7 @@
 # Starts a one-node Ceph on loopback: a monitor and an OSD, cephx, the pool `images`, and a radosgw
 # that speaks S3.
 #
-#   start.sh [DIRECTORY]      default: target/env/ceph
+#   start.sh [DIRECTORY [mgr]]      default: target/env/ceph; mgr: a manager, too
 #
 # Everything lies in the directory, which start.sh makes; nothing is written to /etc/ceph or
 # /var/lib/ceph. A cluster that is there already is started again with its data, and whatever of
@@ -11,9 +11,9 @@
 # DIRECTORY/s3 has the radosgw's endpoint and a user's keys, a line each: endpoint, access key,
 # secret key.
 #
-# client.glance may do what a cloud allows it: `profile rbd`, in the pool `images` only. There is
-# no manager: nothing here needs one, and it is the largest of the three. Its absence shows in
-# `ceph df` and in pool statistics, which stay 0.
+# client.glance may do what a cloud allows it: `profile rbd`, in the pool `images` only. Without a
+# manager, which is the largest of the daemons, `ceph df` and the statistics of pools stay 0, and
+# with them the quotas of pools; nothing else here needs one.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -77,6 +77,15 @@ paxos propose interval = 0.05
 paxos min wait = 0.01
 mon tick interval = 1
 
+[mgr]
+mgr data = $dir/mgr.\$id
+pid file = $dir/run/\$name.pid
+log file = $dir/log/\$name.log
+# Its modules are for people and make pools of their own.
+mgr disabled modules = balancer crash devicehealth orchestrator pg_autoscaler progress rbd_support status telemetry volumes
+mgr stats period = 1
+mgr tick period = 1
+
 [osd]
 osd data = $dir/osd.\$id
 pid file = $dir/run/\$name.pid
@@ -108,7 +117,7 @@ make_cluster() {
     host=$(sed -n 's/^mon host = //p' "$CEPH_CONF")
     ceph-authtool --create-keyring "$dir/mon.keyring" --gen-key -n mon. --cap mon 'allow *' > /dev/null
     key client.admin --cap mon 'allow *' --cap osd 'allow *'
-    key osd.0 --cap mon 'allow profile osd' --cap osd 'allow *'
+    key osd.0 --cap mon 'allow profile osd' --cap mgr 'allow profile osd' --cap osd 'allow *'
     key client.glance --cap mon 'profile rbd' --cap osd 'profile rbd pool=images'
     monmaptool --create --clobber --fsid "$fsid" --addv a "$host" "$dir/monmap" > /dev/null
     ceph-mon -i a --mkfs --monmap "$dir/monmap" --keyring "$dir/mon.keyring" > "$dir/log/mkfs.log" 2>&1
@@ -174,6 +183,18 @@ make_s3_user() {
     printf 'glanceaccess\nglancesecret\n' >> "$dir/s3"
 }
 
+start_mgr() {
+    mkdir -p "$dir/mgr.x"
+    ceph auth get-or-create mgr.x mon 'allow profile mgr' osd 'allow *' -o "$dir/mgr.x.keyring"
+    runs mgr.x || ceph-mgr -i x 2> "$dir/log/mgr.stderr"
+    for _ in {1..300}; do
+        ! ceph mgr stat 2> /dev/null | grep -q '"available": true' || return 0
+        sleep 0.1
+    done
+    echo "ceph: the manager does not come up; see $dir/log/mgr.x.log" >&2
+    exit 1
+}
+
 osd_is_up() {
     ceph --connect-timeout 10 osd stat 2> /dev/null | grep -q '1 up'
 }
@@ -201,4 +222,5 @@ osd_is_up || { echo "ceph: the OSD did not come up; see $dir/log/osd.0.log" >&2;
 start_rgw
 make_s3_user
 touch "$dir/is-whole"
+[[ ${2:-} != mgr ]] || start_mgr
 echo "ceph: up; export CEPH_CONF=$CEPH_CONF"

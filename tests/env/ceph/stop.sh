@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stops daemons that start.sh started in a directory: all of them, or those named (mon.a, osd.0,
-# client.rgw).
+# client.rgw, mgr.x).
 #
 #   stop.sh [--purge] [DIRECTORY [DAEMON]...]      default: target/env/ceph; --purge: the data too
 set -euo pipefail
@@ -12,7 +12,7 @@ dir=${1:-$here/../../../target/env/ceph}
 [[ -d $dir ]] || exit 0
 dir=$(cd "$dir" && pwd)
 daemons=("${@:2}")
-((${#daemons[@]})) || daemons=(client.rgw osd.0 mon.a)
+((${#daemons[@]})) || daemons=(mgr.x client.rgw osd.0 mon.a)
 # shellcheck source=daemons.sh
 . "$here/daemons.sh"
 

@@ -56,7 +56,7 @@ fn rest_of_the_upload(mut conn: Conn, body: Body) -> (u16, Duration) {
 
 /// Half an upload, then `harm`, then the rest: the answer comes in time and is `status`.
 #[track_caller]
-fn assert_harm_is(server: &Server, image: &str, status: u16, harm: impl FnOnce()) {
+pub(super) fn assert_harm_is(server: &Server, image: &str, status: u16, harm: impl FnOnce()) {
     let body = Body::new(9, 40 * MIB);
     let conn = half_an_upload(server, image, body);
     harm();
@@ -91,7 +91,7 @@ fn rb_07_a_monitor_that_stops_in_the_middle_is_a_503_in_time() {
 }
 
 #[track_caller]
-fn assert_refused_in_time(server: &Server, image: &str, status: u16) {
+pub(super) fn assert_refused_in_time(server: &Server, image: &str, status: u16) {
     let began = Instant::now();
     Upload::new(image, Body::new(1, 20 * MIB)).run(server.address()).assert(status, "");
     assert!(began.elapsed() < ANSWER_LIMIT, "{:?}", began.elapsed());

@@ -7,6 +7,8 @@
 
 mod exchange;
 mod faults;
+mod memory;
+mod quota;
 mod tools;
 
 use std::path::PathBuf;

@@ -39,6 +39,31 @@ fn rb_01_rb_02_rb_03_cephs_tools_see_what_was_uploaded() {
     }
 }
 
+/// What the cluster does for a resize holds up the upload, and once more at the end of it.
+#[test]
+fn rb_03_an_image_of_known_size_is_never_resized_and_others_a_few_times() {
+    let Some(ceph) = Ceph::open() else { return };
+    let server = ceph.setup().set("DEFAULT", "debug", "true").start();
+    let (body, chunked) = (Body::new(9, 45 * MIB + 7), Framing::Chunked(64 * KIB as usize));
+    let upload = |image: &str| Upload::new(image, body);
+    let size = body.bytes.to_string();
+    let mut resizes = 0;
+    let mut resizes_of = |upload: Upload| {
+        let image = upload.image().to_owned();
+        upload.run(server.address()).assert(204, "");
+        assert_eq!(ceph.rbd_json(&["info", &image])["size"], body.bytes);
+        assert_eq!(server.delete(&image), 204);
+        let before = std::mem::replace(&mut resizes, server.log().matches("resizing").count());
+        resizes - before
+    };
+    assert_eq!(resizes_of(upload(&server.create())), 0);
+    let told = upload(&server.create()).framing(chunked).header("x-openstack-image-size", &size);
+    assert_eq!(resizes_of(told), 0);
+    // To 8, 24 and 56 MiB, and back to what has come.
+    assert_eq!(resizes_of(upload(&server.create()).framing(chunked)), 4);
+    ceph.assert_only(&[]);
+}
+
 #[test]
 fn dd_05_any_range_is_served() {
     let Some(ceph) = Ceph::open() else { return };
