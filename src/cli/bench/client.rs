@@ -50,6 +50,11 @@ impl Payload {
         Self { size, checksum: hex(&md5.finalize()), block, framed_block }
     }
 
+    /// What is sent over and over.
+    pub(super) fn block(&self) -> &[u8] {
+        &self.block
+    }
+
     fn send(&self, socket: &mut impl Write, framing: Framing) -> io::Result<()> {
         for part in parts(&self.block, self.size) {
             match framing {

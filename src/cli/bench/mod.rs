@@ -3,19 +3,23 @@
 //! `bench upload` starts the real server as a child, uploads to it over loopback and reports
 //! throughput, the server's CPU by kind of thread, and its memory. In the same run, round by
 //! round, the same client sends the same bytes to two controls: the serial loop of Glance (read
-//! 64 KiB, MD5, SHA-512, write) and a receiver that doesn't hash. Figures of different runs or
-//! machines don't compare; ratios within one run do. `bench store` leaves the server out, and
-//! `bench lanes` everything but the hashes; `bench api` asks servers for records, and moves no data.
+//! 64 KiB, MD5, SHA-512, write) and a receiver that doesn't hash. With `--store` the server keeps the
+//! images in a configured store, and what lies under that store takes the controls' place. Figures
+//! of different runs or machines don't compare; ratios within one run do. `bench store` leaves the
+//! server out, and `bench lanes` everything but the hashes; `bench api` asks servers for records,
+//! and moves no data.
 
 mod api;
 mod client;
 mod control;
 mod lanes;
+mod limit;
 mod process;
 mod report;
 mod scratch;
 mod size;
 mod store;
+mod target;
 mod upload;
 mod usage;
 
@@ -159,6 +163,15 @@ pub enum BenchError {
         id: String,
         /// The stores that are configured.
         known: String,
+    },
+    /// There is nothing to measure uploads to the store beside.
+    #[error(
+        "store {id} is of a kind that uploads are not measured to; pass a file or rbd store as \
+         --store, or measure it alone with glissade bench store"
+    )]
+    NothingBeside {
+        /// What was asked for.
+        id: String,
     },
     /// The store failed a write, or a removal.
     #[error("store {store}: {source}; if it can be reached, look for what the run has left in it")]

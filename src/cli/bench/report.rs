@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::ByteSize;
 use super::client::Span;
 use super::control::Kind;
+use super::limit::Turn;
 use super::usage::CpuSpent;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -35,6 +36,7 @@ impl Measured {
         let bytes = self.size as f64 * seconds.len() as f64;
         let per_gib = |spent: Duration| ratio(spent.as_secs_f64(), bytes / GIB);
         let cpu = &self.cpu;
+        let above_idle = self.peak.saturating_sub(self.idle) as f64 / MIB;
         Figures {
             mib_per_sec: ratio(bytes / MIB, self.wall().as_secs_f64()),
             slowest_to_mean: slowest_to_mean(&seconds),
@@ -44,8 +46,10 @@ impl Measured {
             cpu_engine: per_gib(cpu.engine),
             cpu_control: per_gib(cpu.control),
             cpu_exited: per_gib(cpu.exited),
+            lanes_busy: ratio(cpu.lanes.as_secs_f64(), self.wall().as_secs_f64()),
             peak_mib: self.peak as f64 / MIB,
-            above_idle_mib: self.peak.saturating_sub(self.idle) as f64 / MIB,
+            above_idle_mib: above_idle,
+            upload_mib: ratio(above_idle, seconds.len() as f64),
         }
     }
 
@@ -88,17 +92,21 @@ pub struct Figures {
     pub cpu_control: f64,
     /// Of threads that ended during the turn.
     pub cpu_exited: f64,
+    /// Cores that hashed all the time: 1 for one upload is as fast as its hashes can be.
+    pub lanes_busy: f64,
     /// Highest resident memory.
     pub peak_mib: f64,
-    /// The peak less what was resident before the first request.
+    /// The peak less what was resident before.
     pub above_idle_mib: f64,
+    /// The same for each of the uploads.
+    pub upload_mib: f64,
 }
 
 /// A row of the table.
 type Row = (&'static str, fn(&Figures) -> f64);
 
 /// The rows of the table, in order; indented ones are parts of the one above.
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 12] = [
     ("throughput, MiB/s", |figures| figures.mib_per_sec),
     ("slowest stream / mean", |figures| figures.slowest_to_mean),
     ("server CPU-s per GiB", |figures| figures.cpu_total),
@@ -107,8 +115,10 @@ const ROWS: [Row; 10] = [
     ("    engine", |figures| figures.cpu_engine),
     ("    control", |figures| figures.cpu_control),
     ("    threads that ended", |figures| figures.cpu_exited),
+    ("lanes busy, cores", |figures| figures.lanes_busy),
     ("peak memory, MiB", |figures| figures.peak_mib),
     ("  above idle, MiB", |figures| figures.above_idle_mib),
+    ("  of each upload, MiB", |figures| figures.upload_mib),
 ];
 
 impl Figures {
@@ -124,8 +134,29 @@ impl Figures {
             cpu_engine: of(|round| round.cpu_engine),
             cpu_control: of(|round| round.cpu_control),
             cpu_exited: of(|round| round.cpu_exited),
+            lanes_busy: of(|round| round.lanes_busy),
             peak_mib: of(|round| round.peak_mib),
             above_idle_mib: of(|round| round.above_idle_mib),
+            upload_mib: of(|round| round.upload_mib),
+        }
+    }
+
+    /// Of something that has no streams, no kinds of threads and no memory to tell of: not a
+    /// number, which is `null` in JSON.
+    pub(super) fn of_limit(turn: Turn) -> Self {
+        Self {
+            mib_per_sec: turn.mib_per_sec,
+            slowest_to_mean: f64::NAN,
+            cpu_total: turn.cpu_per_gib,
+            cpu_lanes: f64::NAN,
+            cpu_above_lanes: f64::NAN,
+            cpu_engine: f64::NAN,
+            cpu_control: f64::NAN,
+            cpu_exited: f64::NAN,
+            lanes_busy: f64::NAN,
+            peak_mib: f64::NAN,
+            above_idle_mib: f64::NAN,
+            upload_mib: f64::NAN,
         }
     }
 
@@ -168,6 +199,8 @@ pub struct Setup {
     pub rounds: u32,
     /// `--dir`.
     pub dir: PathBuf,
+    /// The store of `--store`, with its kind; without it images go to `dir`.
+    pub store: Option<String>,
 }
 
 /// One subject's column.
@@ -264,11 +297,8 @@ impl fmt::Display for Setup {
         let Self { version, streams, size, io_uring, durability, rounds, .. } = self;
         let framing = if self.chunked { "chunked" } else { "Content-Length" };
         let engine = self.engine.as_deref().unwrap_or("not told");
-        writeln!(
-            f,
-            "glissade {version}: {streams} x {size}, {framing}, to {}",
-            self.dir.display()
-        )?;
+        let to = self.store.clone().unwrap_or_else(|| self.dir.display().to_string());
+        writeln!(f, "glissade {version}: {streams} x {size}, {framing}, to {to}")?;
         writeln!(f, "durability {durability}, io_uring {io_uring}, engine {engine}")?;
         writeln!(f, "medians of {rounds} rounds, interleaved")
     }
@@ -279,13 +309,16 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.setup)?;
         let cells = |f: &mut fmt::Formatter<'_>, label: &str, cells: &[String]| {
             write!(f, "{label:<26}")?;
-            cells.iter().try_for_each(|cell| write!(f, "{cell:>11}"))?;
+            cells.iter().try_for_each(|cell| write!(f, "{cell:>15}"))?;
             writeln!(f)
         };
         let names: Vec<String> = self.subjects.iter().map(|subject| subject.name.into()).collect();
         cells(f, "", &names)?;
         for (label, figure) in ROWS {
-            let row = self.subjects.iter().map(|subject| format!("{:.2}", figure(&subject.median)));
+            let row = self.subjects.iter().map(|subject| match figure(&subject.median) {
+                unknown if unknown.is_nan() => "-".to_owned(),
+                known => format!("{known:.2}"),
+            });
             cells(f, label, &row.collect::<Vec<_>>())?;
         }
         writeln!(f)?;
@@ -293,10 +326,19 @@ impl fmt::Display for Report {
         for Ratio { control, throughput, cpu } in &self.ratios {
             writeln!(f, "{ours} / {control}: throughput {throughput:.2}, CPU {cpu:.2}")?;
         }
+        if self.setup.store.is_some() {
+            f.write_str(STORE_LEGEND)?;
+        }
         let has_controls = self.ratios.iter().any(|ratio| ratio.control == Kind::Serial.name());
         if has_controls { f.write_str(LEGEND) } else { Ok(()) }
     }
 }
+
+const STORE_LEGEND: &str = "
+Memory is above what the server holds after one small upload, which has connected it to the store,
+with every slot that it has by then: 32 are there from the start.
+One upload can't be faster than its hashes: it is bound by them where its lanes are busy all the time.
+";
 
 const LEGEND: &str = "
 serial: Glance's loop without Python: read 64 KiB, MD5, SHA-512, write; a thread each. Its hashes
@@ -334,6 +376,7 @@ mod tests {
             durability: "full".into(),
             rounds: 3,
             dir: "data".into(),
+            store: None,
         }
     }
 
@@ -348,6 +391,7 @@ mod tests {
         assert!(close(figures.cpu_total, 1.5) && close(figures.cpu_lanes, 0.5), "{figures:?}");
         assert!(close(figures.cpu_above_lanes, 1.0) && close(figures.cpu_engine, 1.0));
         assert!(close(figures.above_idle_mib, 30.0) && close(figures.peak_mib, 50.0));
+        assert!(close(figures.upload_mib, 15.0) && close(figures.lanes_busy, 0.25), "{figures:?}");
         // Rates are 1/2 and 1/4, their mean 3/8, and the slowest is 2/3 of it.
         assert!(close(figures.slowest_to_mean, 2.0 / 3.0), "{figures:?}");
     }
@@ -384,7 +428,9 @@ mod tests {
         let report = Report::new(setup(), subjects.into_iter());
         let table = report.to_string();
         assert!(
-            table.contains("throughput, MiB/s              512.00     512.00     512.00\n"),
+            table.contains(
+                "throughput, MiB/s                  512.00         512.00         512.00\n"
+            ),
             "{table}"
         );
         assert!(table.contains("2 x 1 GiB, Content-Length, to data\n"), "{table}");
@@ -393,5 +439,24 @@ mod tests {
         assert_eq!(json["subjects"][1]["name"], "serial");
         assert_eq!(json["subjects"][0]["rounds"][0]["cpu_total"], 1.5);
         assert_eq!(json["setup"]["size"], 1_u64 << 30);
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_limit_is_not_shown_as_a_figure() {
+        let ours = vec![measured(&[2], 1, 3).figures()];
+        let turn = Turn { mib_per_sec: 256.0, cpu_per_gib: 0.5 };
+        let subjects = [("glissade", ours), ("rbd bench", vec![Figures::of_limit(turn)])];
+        let setup = Setup { store: Some("store deep (rbd)".into()), ..setup() };
+        let report = Report::new(setup, subjects.into_iter());
+        let table = report.to_string();
+        assert!(table.contains(", to store deep (rbd)\n"), "{table}");
+        assert!(
+            table.contains("lanes busy, cores                    0.50              -\n"),
+            "{table}"
+        );
+        assert!(table.contains("glissade / rbd bench: throughput 2.00, CPU 6.00\n"), "{table}");
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["subjects"][1]["median"]["peak_mib"], serde_json::Value::Null);
+        assert_eq!(json["subjects"][1]["median"]["mib_per_sec"], 256.0);
     }
 }

@@ -9,12 +9,17 @@ use std::path::{Path, PathBuf};
 
 use super::client::{Framing, Payload, Uploads, exchange};
 use super::control::Kind;
+use super::limit::Limit;
 use super::process::{ADMIN, Launch, SERVING, Server};
 use super::report::{Figures, Measured, Report, Setup};
 use super::scratch::Scratch;
+use super::target::{Target, escaped};
 use super::usage::{CpuSample, Memory, forget_peak};
 use super::{BenchError, ByteSize};
-use crate::limits::{ALLOCATE_AHEAD_BYTES, BENCH_ROUNDS_MAX, BENCH_STREAMS_MAX, MIB};
+use crate::cli::serve::ConfigArgs;
+use crate::limits::{
+    ALLOCATE_AHEAD_BYTES, BENCH_ROUNDS_MAX, BENCH_STREAMS_MAX, MIB, SLOT_ALIGN_BYTES, SLOT_BYTES,
+};
 use crate::observe;
 
 /// Arguments of `glissade bench upload`.
@@ -26,7 +31,14 @@ pub struct UploadBench {
     /// Size of each image, like 64MiB
     #[arg(long, default_value = "1GiB")]
     pub size: ByteSize,
-    /// Where the images go: a directory on the disk to be measured
+    /// Upload to this configured file or rbd store, by its id in enabled_backends, beside direct
+    /// writes or `rbd bench` in the same place
+    #[arg(long, value_name = "ID", conflicts_with = "against")]
+    pub store: Option<String>,
+    /// Where that store is configured.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Where records and, without --store, images go: a directory on the disk to be measured
     #[arg(long, default_value = "glissade-data/bench")]
     pub dir: PathBuf,
     /// Send chunked bodies of unknown size, as python-glanceclient does
@@ -66,19 +78,39 @@ impl UploadBench {
     /// removed in every case, save when this process is killed.
     pub fn run(&self) -> Result<Report, BenchError> {
         let scratch = Scratch::make(&self.dir)?;
-        scratch.require(self.needed())?;
         let payload = Payload::new(self.size);
-        let mut subjects = self.start(scratch.path())?;
+        let (store, mut subjects) = match &self.store {
+            Some(id) => self.start_beside(id, scratch.path())?,
+            None => {
+                scratch.require(self.needed())?;
+                (None, self.start(scratch.path())?)
+            }
+        };
         for round in 0..self.rounds {
             for subject in turns(round, &mut subjects) {
                 scratch.settle()?;
-                let figures = self.measure(subject, &payload)?.figures();
+                let figures = self.measure(subject, &payload)?;
                 let (name, of) = (subject.name, self.rounds);
                 eprintln!("round {} of {of}: {name}: {}", round + 1, figures.in_short());
                 subject.rounds.push(figures);
             }
         }
-        Ok(self.report(subjects))
+        Ok(self.report(store, subjects))
+    }
+
+    /// A server on a configured store, and what lies under it. Gives the store's name, too.
+    fn start_beside(
+        &self,
+        id: &str,
+        dir: &Path,
+    ) -> Result<(Option<String>, Vec<Subject>), BenchError> {
+        let settings = self.config.load().map_err(BenchError::Config)?;
+        let (target, limit) = Target::configured(&settings, id)?;
+        let mut ours = self.start_server("glissade", &self.io_uring, &target, dir)?;
+        ours.warm()?;
+        let name = limit.name();
+        let beside = Subject { name, runner: Runner::Limit(limit), rounds: Vec::new() };
+        Ok((Some(target.name()), vec![ours, beside]))
     }
 
     /// Bytes of one subject's turn; sizes unknown to the server cost what it allocates ahead.
@@ -93,25 +125,35 @@ impl UploadBench {
             Against::Controls => {
                 let serial = start_control(Kind::Serial, dir)?;
                 let plain = start_control(Kind::Plain, dir)?;
-                Ok(vec![self.start_server("glissade", &self.io_uring, dir)?, serial, plain])
+                Ok(vec![self.start_in_dir("glissade", &self.io_uring, dir)?, serial, plain])
             }
             Against::Engines => {
-                let threads = self.start_server("threads", "off", dir)?;
-                Ok(vec![self.start_server("ring", "required", dir)?, threads])
+                let threads = self.start_in_dir("threads", "off", dir)?;
+                Ok(vec![self.start_in_dir("ring", "required", dir)?, threads])
             }
         }
+    }
+
+    fn start_in_dir(
+        &self,
+        name: &'static str,
+        io_uring: &str,
+        dir: &Path,
+    ) -> Result<Subject, BenchError> {
+        self.start_server(name, io_uring, &Target::in_dir(&dir.join(name)), dir)
     }
 
     fn start_server(
         &self,
         name: &'static str,
         io_uring: &str,
+        target: &Target,
         dir: &Path,
     ) -> Result<Subject, BenchError> {
         let dir = &dir.join(name);
         fs::create_dir(dir).map_err(BenchError::io("making a server's directory"))?;
         let conf = dir.join("glissade.conf");
-        fs::write(&conf, self.configuration(io_uring, dir))
+        fs::write(&conf, self.configuration(io_uring, target, dir))
             .map_err(BenchError::io("writing glissade.conf"))?;
         let server = Server::start(&Launch {
             name,
@@ -120,22 +162,19 @@ impl UploadBench {
             dir,
         })?;
         let framing = if self.chunked { Framing::Chunked } else { Framing::Length };
-        Ok(Subject { name, server, framing, hashes: true, rounds: Vec::new() })
+        let runner = Runner::Server { server, framing, hashes: true };
+        Ok(Subject { name, runner, rounds: Vec::new() })
     }
 
-    /// What an operator would write for one file store, with everything in `dir`.
-    fn configuration(&self, io_uring: &str, dir: &Path) -> String {
-        let dir = dir.to_string_lossy().replace('$', "$$");
-        let durability = &self.durability;
+    /// What an operator would write for one store, with everything else in `dir`.
+    fn configuration(&self, io_uring: &str, target: &Target, dir: &Path) -> String {
+        let dir = escaped(dir);
+        let (durability, store) = (&self.durability, target.configuration());
         format!(
-            "[DEFAULT]\n\
+            "{store}\
+             [DEFAULT]\n\
              bind_host = 127.0.0.1\n\
              bind_port = 0\n\
-             enabled_backends = bench:file\n\
-             [glance_store]\n\
-             default_backend = bench\n\
-             [bench]\n\
-             filesystem_store_datadir = {dir}/images\n\
              [os_glance_staging_store]\n\
              filesystem_store_datadir = {dir}/staging\n\
              [os_glance_tasks_store]\n\
@@ -149,10 +188,30 @@ impl UploadBench {
         )
     }
 
-    /// One subject's turn: creates, uploads, verifies and deletes; only the upload is measured.
-    fn measure(&self, subject: &Subject, payload: &Payload) -> Result<Measured, BenchError> {
-        let Subject { server, framing, hashes, .. } = subject;
-        let uploads = Uploads::create(server.addresses[0], payload, *framing, self.streams)?;
+    /// One subject's turn.
+    fn measure(&self, subject: &Subject, payload: &Payload) -> Result<Figures, BenchError> {
+        match &subject.runner {
+            Runner::Server { server, framing, hashes } => {
+                Ok(self.upload(server, *framing, *hashes, payload)?.figures())
+            }
+            Runner::Limit(limit) => {
+                let slots = self.size.0.div_ceil(SLOT_BYTES as u64) * u64::from(self.streams);
+                let turn = limit.turn(a_slot_of(payload.block()), slots.max(1));
+                turn.unwrap_or_else(|| Err(BenchError::NothingBeside { id: limit.name().into() }))
+                    .map(Figures::of_limit)
+            }
+        }
+    }
+
+    /// Creates, uploads, verifies and deletes; only the upload is measured.
+    fn upload(
+        &self,
+        server: &Server,
+        framing: Framing,
+        hashes: bool,
+        payload: &Payload,
+    ) -> Result<Measured, BenchError> {
+        let uploads = Uploads::create(server.addresses[0], payload, framing, self.streams)?;
         let sample =
             || CpuSample::of(server.pid()).map_err(BenchError::io("reading a child's CPU time"));
         forget_peak(server.pid());
@@ -161,16 +220,16 @@ impl UploadBench {
         let cpu = sample()?.since(&before);
         let memory =
             Memory::of(server.pid()).map_err(BenchError::io("reading a child's memory"))?;
-        uploads.verify(*hashes)?;
+        uploads.verify(hashes)?;
         uploads.delete()?;
         let (size, peak, idle) = (self.size.0, memory.peak, server.idle);
         Ok(Measured { size, spans, cpu, peak, idle })
     }
 
-    fn report(&self, subjects: Vec<Subject>) -> Report {
+    fn report(&self, store: Option<String>, subjects: Vec<Subject>) -> Report {
         let setup = Setup {
             version: observe::VERSION,
-            engine: engine(&subjects[0].server),
+            engine: subjects.first().and_then(Subject::engine),
             streams: self.streams,
             size: self.size,
             chunked: self.chunked,
@@ -178,6 +237,7 @@ impl UploadBench {
             durability: self.durability.clone(),
             rounds: self.rounds,
             dir: self.dir.clone(),
+            store,
         };
         Report::new(setup, subjects.into_iter().map(|subject| (subject.name, subject.rounds)))
     }
@@ -187,11 +247,54 @@ impl UploadBench {
 #[derive(Debug)]
 struct Subject {
     name: &'static str,
-    server: Server,
-    framing: Framing,
-    hashes: bool,
+    runner: Runner,
     rounds: Vec<Figures>,
 }
+
+/// What has a turn.
+#[derive(Debug)]
+enum Runner {
+    /// Takes uploads.
+    Server { server: Server, framing: Framing, hashes: bool },
+    /// Lies under the server's store.
+    Limit(Limit),
+}
+
+impl Subject {
+    /// One small upload, after which the server is connected to its store, and its memory counts as
+    /// idle.
+    fn warm(&mut self) -> Result<(), BenchError> {
+        let Runner::Server { server, framing, hashes } = &mut self.runner else { return Ok(()) };
+        let payload = Payload::new(WARM_SIZE);
+        let uploads = Uploads::create(server.addresses[0], &payload, *framing, 1)?;
+        uploads.send()?;
+        uploads.verify(*hashes)?;
+        uploads.delete()?;
+        let memory =
+            Memory::of(server.pid()).map_err(BenchError::io("reading a child's memory"))?;
+        // Slots that are resident from the start are memory of uploads, too.
+        let slots = server.addresses.get(1).map(|admin| exchange(*admin, "GET /metrics", ""));
+        let slots = slots.transpose()?.map_or(0, |answer| slots_resident(&answer.body));
+        server.idle = memory.resident.saturating_sub(slots * SLOT_BYTES as u64);
+        Ok(())
+    }
+
+    /// The engine that a server runs, with its reason, as its metrics tell it.
+    fn engine(&self) -> Option<String> {
+        let Runner::Server { server, .. } = &self.runner else { return None };
+        let admin = server.addresses.get(1)?;
+        engine_of(&exchange(*admin, "GET /metrics", "").ok()?.body)
+    }
+}
+
+/// As much as a slot holds, aligned as slots are: direct writes need it.
+fn a_slot_of(block: &[u8]) -> &[u8] {
+    let start = block.as_ptr().align_offset(SLOT_ALIGN_BYTES);
+    &block[start..start + SLOT_BYTES]
+}
+
+/// Of the image that [`Subject::warm`] uploads.
+const WARM_SIZE: ByteSize = ByteSize(64 << 10);
 
 fn start_control(kind: Kind, dir: &Path) -> Result<Subject, BenchError> {
     let name = kind.name();
@@ -203,8 +306,8 @@ fn start_control(kind: Kind, dir: &Path) -> Result<Subject, BenchError> {
         announces: &[SERVING],
         dir,
     })?;
-    let (framing, hashes) = (Framing::Length, kind.hashes());
-    Ok(Subject { name, server, framing, hashes, rounds: Vec::new() })
+    let runner = Runner::Server { server, framing: Framing::Length, hashes: kind.hashes() };
+    Ok(Subject { name, runner, rounds: Vec::new() })
 }
 
 /// Everybody once, backwards in odd rounds.
@@ -216,10 +319,10 @@ fn turns<T>(round: u32, subjects: &mut [T]) -> Vec<&mut T> {
     order
 }
 
-/// The engine that the server runs, with its reason, as its metrics tell it.
-fn engine(server: &Server) -> Option<String> {
-    let admin = server.addresses.get(1)?;
-    engine_of(&exchange(*admin, "GET /metrics", "").ok()?.body)
+/// Slots that have memory.
+fn slots_resident(metrics: &str) -> u64 {
+    let figure = metrics.lines().find_map(|line| line.strip_prefix("glissade_slots_resident "));
+    figure.and_then(|figure| figure.trim().parse().ok()).unwrap_or_default()
 }
 
 fn engine_of(metrics: &str) -> Option<String> {
@@ -235,7 +338,7 @@ mod tests {
 
     use super::*;
     use crate::observe::Metrics;
-    use crate::observe::metrics::Engine;
+    use crate::observe::metrics::{Engine, SlotFigures};
 
     #[derive(Parser)]
     struct Line {
@@ -261,6 +364,8 @@ mod tests {
         {
             assert!(parse(line).is_err(), "{line}");
         }
+        assert!(parse("--store fast --against engines").is_err());
+        assert_eq!(parse("--store fast --data-dir /x").unwrap().store.as_deref(), Some("fast"));
     }
 
     #[test]
@@ -274,9 +379,20 @@ mod tests {
     #[test]
     fn the_configuration_names_the_options_and_escapes_the_directory() {
         let conf = parse("--durability none").unwrap();
-        let conf = conf.configuration("off", Path::new("/mnt/a$b"));
+        let dir = Path::new("/mnt/a$b");
+        let conf = conf.configuration("off", &Target::in_dir(dir), dir);
+        assert!(conf.contains("\nfilesystem_store_datadir = /mnt/a$$b/images\n"), "{conf}");
         assert!(conf.contains("\nio_uring = off\ndurability = none\n"), "{conf}");
         assert!(conf.contains("\nconnection = sqlite:////mnt/a$$b/glissade.sqlite\n"), "{conf}");
+    }
+
+    #[test]
+    fn a_direct_write_finds_its_alignment() {
+        let block = vec![1; 4 * MIB];
+        for offset in [0, 1, SLOT_ALIGN_BYTES - 1] {
+            let slot = a_slot_of(&block[offset..]);
+            assert_eq!((slot.len(), slot.as_ptr().align_offset(SLOT_ALIGN_BYTES)), (SLOT_BYTES, 0));
+        }
     }
 
     #[test]
@@ -291,5 +407,7 @@ mod tests {
         assert_eq!(engine_of(&metrics.render()), None);
         metrics.set_engine(Engine::Threads, "io_uring = off");
         assert_eq!(engine_of(&metrics.render()).unwrap(), "threads (io_uring = off)");
+        metrics.observe_slots(|| SlotFigures { in_use: 3, resident: 32 });
+        assert_eq!((slots_resident(&metrics.render()), slots_resident("")), (32, 0));
     }
 }

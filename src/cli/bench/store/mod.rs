@@ -2,19 +2,18 @@
 //!
 //! Data goes the way of an upload's, from a slot through a draft to a sealed object, but it comes
 //! from memory and nobody hashes it. In turns with it the same bytes take the shortest way to the
-//! same place ([`limit`]): `rbd bench` in the pool, or direct writes in the directory. The first
+//! same place ([`super::limit`]): `rbd bench` in the pool, or direct writes in the directory. The first
 //! round warms everything up and does not count; ratios are taken within a round.
 
-mod limit;
 mod report;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Runtime;
 
+use super::limit::{Limit, Turn, cpu_time};
 use super::{BenchError, ByteSize};
 use crate::buffer::{Arena, Frozen};
 use crate::cli::serve::ConfigArgs;
@@ -24,9 +23,7 @@ use crate::limits::{BENCH_ROUNDS_MAX, SLOT_BYTES, SLOTS_WARM};
 use crate::ring::Engines;
 use crate::store::{Draft, Registry, SizeHint, Store, StoreError, StoreErrorKind};
 
-use limit::Limit;
 pub use report::StoreReport;
-use report::Turn;
 
 /// Arguments of `glissade bench store`.
 #[derive(Clone, Debug, clap::Args)]
@@ -61,7 +58,8 @@ impl StoreBench {
         let slots = self.size.0.div_ceil(SLOT_BYTES as u64).max(1);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..=self.rounds {
-            let (draft, least) = pair(round, || writer.turn(slots), || limit.turn(&writer, slots))?;
+            let beside = || limit.turn(&writer.chunk, slots).unwrap_or_else(|| writer.turn(slots));
+            let (draft, least) = pair(round, || writer.turn(slots), beside)?;
             let [draft_rate, least_rate] = [draft, least].map(|turn| turn.mib_per_sec);
             let (name, of) = (limit.name(), self.rounds);
             eprintln!("round {round} of {of}: draft {draft_rate:.0} MiB/s, {name} {least_rate:.0}");
@@ -162,11 +160,6 @@ async fn fill(
 fn unknown(registry: &Registry, id: &str) -> BenchError {
     let known = registry.entries().iter().map(|entry| entry.store.id());
     BenchError::UnknownStore { id: id.to_owned(), known: known.collect::<Vec<_>>().join(", ") }
-}
-
-/// CPU time of this process so far.
-fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
 
 #[cfg(test)]

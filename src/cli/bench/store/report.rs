@@ -1,37 +1,13 @@
 //! What came of `glissade bench store`: medians over rounds, the ratio within rounds.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::super::ByteSize;
+use super::super::limit::{Limit, Turn};
 use super::super::report::{median, ratio};
-use super::limit::Limit;
-use crate::limits::SLOT_BYTES;
 use crate::store::Store;
-
-/// MiB in a slot, and in a GiB.
-const SLOT_MIB: f64 = SLOT_BYTES as f64 / 1_048_576.0;
-const GIB_MIB: f64 = 1024.0;
-
-/// One image's way into the store, or beside it.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Turn {
-    pub(super) mib_per_sec: f64,
-    /// User and system time of every thread of ours, in seconds.
-    pub(super) cpu_per_gib: f64,
-}
-
-impl Turn {
-    pub(super) fn new(slots: u64, took: Duration, cpu: Duration) -> Self {
-        let mib = slots as f64 * SLOT_MIB;
-        Self {
-            mib_per_sec: ratio(mib, took.as_secs_f64()),
-            cpu_per_gib: ratio(cpu.as_secs_f64(), mib / GIB_MIB),
-        }
-    }
-}
 
 /// A run's outcome; `Display` is a table for people.
 #[derive(Clone, Debug, Serialize)]

@@ -1,4 +1,5 @@
-//! The shortest way to where a store keeps its data: what no draft can be much faster than.
+//! The shortest way to where a store keeps its data: what nobody who writes there can be much faster
+//! than.
 //!
 //! For rbd it is Ceph's own `rbd bench`, in the same pool, with the same size of object and of
 //! write and as many in flight. For files it is direct writes into an allocated file without a
@@ -11,14 +12,44 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::super::BenchError;
-use super::super::usage::cpu_of_children;
-use super::report::Turn;
-use super::{Writer, cpu_time};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+use super::BenchError;
+use super::report::ratio;
+use super::usage::cpu_of_children;
 use crate::config::{Durability, FileStore, RbdStore, Settings, StoreKind};
 use crate::limits::{RBD_WRITES_IN_FLIGHT_MAX, SLOT_BYTES, WRITES_IN_FLIGHT_MAX};
 
+/// MiB in a slot, and in a GiB.
+const SLOT_MIB: f64 = SLOT_BYTES as f64 / 1_048_576.0;
+const GIB_MIB: f64 = 1024.0;
+
+/// One image's way into the store, or beside it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Turn {
+    pub(super) mib_per_sec: f64,
+    /// User and system time of every thread of ours, in seconds.
+    pub(super) cpu_per_gib: f64,
+}
+
+impl Turn {
+    pub(super) fn new(slots: u64, took: Duration, cpu: Duration) -> Self {
+        let mib = slots as f64 * SLOT_MIB;
+        Self {
+            mib_per_sec: ratio(mib, took.as_secs_f64()),
+            cpu_per_gib: ratio(cpu.as_secs_f64(), mib / GIB_MIB),
+        }
+    }
+}
+
+/// CPU time of this process so far.
+pub(super) fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
+}
+
 /// What a store is measured beside.
+#[derive(Debug)]
 pub(super) enum Limit {
     RbdBench(RbdStore),
     Direct(FileStore, Durability),
@@ -55,11 +86,13 @@ impl Limit {
         }
     }
 
-    pub(super) fn turn(&self, writer: &Writer, slots: u64) -> Result<Turn, BenchError> {
+    /// Writes `block`, a slot long, as often as there are `slots`. `None` where the store is its
+    /// own limit.
+    pub(super) fn turn(&self, block: &[u8], slots: u64) -> Option<Result<Turn, BenchError>> {
         match self {
-            Self::RbdBench(options) => RbdBench { options }.turn(slots),
-            Self::Direct(options, durability) => direct(options, *durability, &writer.chunk, slots),
-            Self::Itself => writer.turn(slots),
+            Self::RbdBench(options) => Some(RbdBench { options }.turn(slots)),
+            Self::Direct(options, durability) => Some(direct(options, *durability, block, slots)),
+            Self::Itself => None,
         }
     }
 }
