@@ -12,7 +12,7 @@ use std::sync::Arc;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use glissade::buffer::{Arena, Frozen};
-use glissade::config::{DataDir, Durability, FileStore as Options, IoUring};
+use glissade::config::{DataDir, Durability, FileStore as Options, IoUring, MetadataCalls};
 use glissade::image::ImageId;
 use glissade::limits::{SLOT_BYTES, SLOTS_WARM};
 use glissade::ring::Engines;
@@ -39,6 +39,7 @@ fn store(dir: &Path) -> Arc<dyn Store> {
         chunk_size_bytes: 64 * 1024,
         thin_provisioning: false,
         metadata_file: None,
+        metadata_calls: MetadataCalls::default(),
     };
     let policy = Policy { durability: Durability::Full, direct_io: true };
     Arc::new(FileStore::open("bench", options, policy, false).unwrap())

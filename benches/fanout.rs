@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glissade::buffer::{Arena, Frozen};
-use glissade::config::{self, DataDir, Durability, FileStore as Options, FormatRules, Sources};
+use glissade::config::{
+    self, DataDir, Durability, FileStore as Options, FormatRules, MetadataCalls, Sources,
+};
 use glissade::image::{Expected, ImageId, Location};
 use glissade::lanes::Lanes;
 use glissade::limits::{MIB, SLOT_ARENA_BYTES, SLOT_BYTES, SLOTS_WARM};
@@ -159,6 +161,7 @@ fn store(id: &str, dir: &Path) -> Arc<dyn Store> {
         chunk_size_bytes: 64 * 1024,
         thin_provisioning: false,
         metadata_file: None,
+        metadata_calls: MetadataCalls::default(),
     };
     let policy = Policy { durability: Durability::Full, direct_io: true };
     Arc::new(FileStore::open(id, options, policy, true).unwrap())

@@ -253,6 +253,8 @@ pub const FOREIGN_LOCK_LIFE: Duration = Duration::from_secs(3600);
 
 /// Time for the janitor to undo what a drain has cut; the rest is found at the next start.
 pub const JANITOR_GRACE: Duration = Duration::from_secs(10);
+/// Time for calls that wait for a disk or a cluster, when everything else of the server has ended.
+pub const BLOCKING_GRACE: Duration = Duration::from_secs(20);
 /// Blocking threads: without io_uring one for each upload, else a few for disks and downloads.
 pub const BLOCKING_THREADS_MAX: usize = 1024;
 /// Connections of scrapers that wait to be accepted.

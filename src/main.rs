@@ -58,7 +58,13 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        Command::Serve(args) => Ok(runtime()?.block_on(serve::run(&args))?),
+        Command::Serve(args) => {
+            let runtime = runtime()?;
+            let served = runtime.block_on(serve::run(&args));
+            // Dropped, it would wait for a call that a hung disk never answers.
+            runtime.shutdown_timeout(glissade::limits::BLOCKING_GRACE);
+            Ok(served?)
+        }
         Command::Check(args) => Ok(runtime()?.block_on(check::run(&args))?),
         Command::Db { config, command } => {
             let settings = config.load()?;

@@ -133,6 +133,26 @@ pub struct FileStore {
     pub thin_provisioning: bool,
     /// `filesystem_store_metadata_file`: mount points that location metadata names.
     pub metadata_file: Option<PathBuf>,
+    /// How long its file systems may take to answer (`FS-09`).
+    pub metadata_calls: MetadataCalls,
+}
+
+/// Bounds for calls that a hung file system does not answer (`FS-09`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataCalls {
+    /// `filesystem_store_timeout`; `None`, which is 0, leaves them unbounded.
+    pub timeout: Option<Duration>,
+    /// `filesystem_store_thread_pool_size`: how many may wait at once.
+    pub threads_max: usize,
+    /// `filesystem_store_threadpool_threshold`: percentage of those in use that is worth a warning.
+    pub threshold_percent: usize,
+}
+
+impl Default for MetadataCalls {
+    /// Glance's.
+    fn default() -> Self {
+        Self { timeout: None, threads_max: 10, threshold_percent: 75 }
+    }
 }
 
 /// An `rbd` store (`CF-24`).

@@ -18,7 +18,7 @@ use super::known::{
 };
 use super::options::{self, Found, Options};
 use super::value::{self, Parsed};
-use super::{DataDir, FileStore, RbdStore, Store, StoreKind, Stores};
+use super::{DataDir, FileStore, MetadataCalls, RbdStore, Store, StoreKind, Stores};
 
 /// What ids of reserved stores start with.
 const RESERVED_PREFIX: &str = "os_glance_";
@@ -252,6 +252,23 @@ impl Section<'_> {
             chunk_size_bytes: self.get(CHUNK_SIZE, CHUNK_SIZE_BYTES, chunk_size)?,
             thin_provisioning: self.get("filesystem_thin_provisioning", false, value::boolean)?,
             metadata_file: self.get("filesystem_store_metadata_file", None, value::some_path)?,
+            metadata_calls: self.metadata_calls()?,
+        })
+    }
+
+    /// `FS-09`.
+    fn metadata_calls(&self) -> Result<MetadataCalls, ConfigError> {
+        let MetadataCalls { timeout, threads_max, threshold_percent } = MetadataCalls::default();
+        let threads = value::number(1..=i128::from(i16::MAX), "a number of threads such as 10");
+        let percent = value::number(0..=100, "a percentage such as 75");
+        Ok(MetadataCalls {
+            timeout: self.get("filesystem_store_timeout", timeout, bound_secs)?,
+            threads_max: self.get("filesystem_store_thread_pool_size", threads_max, threads)?,
+            threshold_percent: self.get(
+                "filesystem_store_threadpool_threshold",
+                threshold_percent,
+                percent,
+            )?,
         })
     }
 
@@ -324,6 +341,13 @@ fn object_order(text: &str) -> Parsed<u8> {
     let mebibytes = text.trim().parse::<u32>().ok().filter(|n| n.is_power_of_two() && *n <= 32);
     let order = mebibytes.and_then(|n| u8::try_from(n.trailing_zeros() + 20).ok());
     order.ok_or_else(|| "give a power of two from 1 to 32, in MiB, such as 8".to_owned())
+}
+
+/// Seconds; zero bounds nothing.
+fn bound_secs(text: &str) -> Parsed<Option<Duration>> {
+    let secs =
+        value::number(0..=i128::from(u32::MAX), "a number of seconds such as 10, or 0")(text)?;
+    Ok((secs > 0).then(|| Duration::from_secs(secs)))
 }
 
 /// Seconds; below zero is not given.
@@ -521,5 +545,6 @@ fn plain(path: PathBuf) -> FileStore {
         chunk_size_bytes: CHUNK_SIZE_BYTES,
         thin_provisioning: false,
         metadata_file: None,
+        metadata_calls: MetadataCalls::default(),
     }
 }

@@ -1,14 +1,15 @@
 //! Goal: what a file store does with the help of its file system: blocks shared instead of bytes
-//! moved, and a mount that turns read-only, which keeps its data and serves it (`GS-02`, `FS-07`).
+//! moved, a mount that turns read-only, which keeps its data and serves it (`GS-02`, `FS-07`), and
+//! one that does not answer, which is given up in time (`FS-09`).
 //!
-//! Method: loop-mounted XFS, which shares blocks, and a small tmpfs that is remounted.
+//! Method: loop-mounted XFS, which shares blocks, a small tmpfs that is remounted, and a FIFO.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use glissade::config::{DataDir, Durability, FileStore as Options};
+use glissade::config::{DataDir, Durability, FileStore as Options, MetadataCalls};
 use glissade::image::{ImageId, Location};
 use glissade::store::file::{FileStore, Policy};
 use glissade::store::{Placed, Staged, Store};
@@ -22,6 +23,7 @@ fn store(dir: &Path) -> FileStore {
         chunk_size_bytes: 65536,
         thin_provisioning: false,
         metadata_file: None,
+        metadata_calls: MetadataCalls::default(),
     };
     let policy = Policy { durability: Durability::Full, direct_io: true };
     FileStore::open("fast", options, policy, true).unwrap()
@@ -95,4 +97,24 @@ fn a_store_that_turns_read_only_keeps_and_serves_its_data() {
     refused.assert(503, "Insufficient permissions");
     mount(&["-o", "remount,rw", &at]);
     assert_eq!(server.delete(&image), 204);
+}
+
+/// A FIFO that nobody writes to is a file that does not open, as on a mount whose server is away.
+#[test]
+fn fs_09_a_file_that_does_not_open_is_a_503_and_keeps_no_server_alive() {
+    let setup = Setup::new().set("fast", "filesystem_store_timeout", "1").log_may_complain();
+    let mut server = setup.start();
+    let body = Body::new(1, MIB);
+    let (image, other) = (server.create_with(body), server.create_with(body));
+    let (path, aside) = (server.store("fast").join(&image), server.root().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let target = format!("/v2/images/{image}/file");
+    server.call("GET", &target).assert(503, "");
+    server.assert_holds(&other, body, "fast");
+    // Its thread still waits.
+    assert!(server.terminate().success());
+    fs::rename(&aside, &path).unwrap();
+    server.start_again();
+    server.assert_holds(&image, body, "fast");
 }

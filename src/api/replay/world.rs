@@ -176,6 +176,7 @@ fn settings(sqlite_path: &Path) -> Settings {
         chunk_size_bytes: 65536,
         thin_provisioning: false,
         metadata_file: None,
+        metadata_calls: crate::config::MetadataCalls::default(),
     };
     Settings {
         listen: SocketAddr::from(([127, 0, 0, 1], 9292)).into(),

@@ -4,6 +4,7 @@
 //! an unnamed file of the same directory, which is synced and then linked. A crash leaves
 //! nothing, because an unnamed file dies with its last descriptor.
 
+mod bounded;
 mod dir;
 mod draft;
 mod durable;
@@ -25,6 +26,7 @@ use super::{
 use crate::config::{DataDir, Durability, FileStore as Options};
 use crate::image::{ImageId, Location, LocationStatus};
 
+use bounded::Bounded;
 use dir::Dir;
 use draft::FileDraft;
 use place::Way;
@@ -66,6 +68,7 @@ struct Inner {
     options: Options,
     policy: Policy,
     mounts: Vec<Mount>,
+    bounded: Bounded,
 }
 
 /// An entry of `filesystem_store_metadata_file`.
@@ -101,7 +104,8 @@ impl FileStore {
         let open = |entry: &DataDir| Dir::open(entry, &options, policy).map(Arc::new);
         let dirs = options.datadirs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mounts = options.metadata_file.as_deref().map_or(Ok(Vec::new()), read_mounts)?;
-        Ok(Self(Arc::new(Inner { id: id.to_owned(), is_named, dirs, options, policy, mounts })))
+        let (id, bounded) = (id.to_owned(), Bounded::new(id, &options.metadata_calls));
+        Ok(Self(Arc::new(Inner { id, is_named, dirs, options, policy, mounts, bounded })))
     }
 
     /// What was found out about its directories, highest priority first.
@@ -117,13 +121,13 @@ impl FileStore {
         self.0.dirs.iter().map(facts).collect()
     }
 
-    /// Runs work on the store's insides where waiting for a disk is allowed.
+    /// Runs work on the store's insides where waiting for a disk is allowed, in its time.
     async fn off_runtime<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.0);
-        off_runtime(move || work(&inner)).await
+        self.0.bounded.run(move || work(&inner)).await
     }
 
     /// Gives a file a second name as an image's data, in one of the `ways`.
@@ -191,9 +195,10 @@ impl Inner {
         self.dirs.iter().find(has_data).map_or(Ok(()), |dir| Err(exists(id, dir)))
     }
 
-    fn begin(&self, id: &ImageId, hint: SizeHint) -> Result<FileDraft, StoreError> {
+    /// Where an image's data would go.
+    fn target_of(&self, id: &ImageId, hint: SizeHint) -> Result<Target, StoreError> {
         self.refuse_existing(id)?;
-        FileDraft::begin(self.target(self.choose(hint)?, id), hint)
+        Ok(self.target(self.choose(hint)?, id))
     }
 
     fn target(&self, dir: &Arc<Dir>, id: &ImageId) -> Target {
@@ -268,7 +273,8 @@ impl Store for FileStore {
             return Err(StoreError::new(StoreErrorKind::AddDisabled, refusal));
         }
         let id = id.clone();
-        Ok(Box::new(self.off_runtime(move |inner| inner.begin(&id, hint)).await?))
+        let target = self.off_runtime(move |inner| inner.target_of(&id, hint)).await?;
+        Ok(Box::new(off_runtime(move || FileDraft::begin(target, hint)).await?))
     }
 
     async fn adopt(&self, id: &ImageId, staged: &Staged) -> Result<Placed, StoreError> {
@@ -285,7 +291,7 @@ impl Store for FileStore {
 
     async fn open(&self, location: &Location) -> Result<Source, StoreError> {
         let path = path_of(location)?;
-        off_runtime(move || open(&path).map(|(file, size)| Source::File(file, size))).await
+        self.off_runtime(move |_| open(&path).map(|(file, size)| Source::File(file, size))).await
     }
 
     async fn is_home_of(&self, url: &str) -> bool {
@@ -295,7 +301,7 @@ impl Store for FileStore {
 
     async fn size(&self, location: &Location) -> Result<u64, StoreError> {
         let path = path_of(location)?;
-        off_runtime(move || {
+        self.off_runtime(move |_| {
             let found = path.metadata();
             let found = found.map_err(|e| StoreError::io(format!("{}", path.display()), e))?;
             plain_size(&path, &found)
@@ -306,7 +312,7 @@ impl Store for FileStore {
     /// `FS-07`: a name goes with a write to its directory.
     async fn may_delete(&self, location: &Location) -> Result<(), StoreError> {
         let path = path_of(location)?;
-        off_runtime(move || {
+        self.off_runtime(move |_| {
             let dir = path.parent().unwrap_or(&path);
             rustix::fs::access(dir, Access::WRITE_OK).map_err(|error| {
                 StoreError::io(format!("asking to remove {}", path.display()), error.into())
@@ -317,7 +323,7 @@ impl Store for FileStore {
 
     async fn delete(&self, location: &Location) -> Result<(), StoreError> {
         let path = path_of(location)?;
-        off_runtime(move || {
+        self.off_runtime(move |_| {
             std::fs::remove_file(&path)
                 .map_err(|error| StoreError::io(format!("removing {}", path.display()), error))
         })

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::buffer::Arena;
-use crate::config::IoUring;
+use crate::config::{IoUring, MetadataCalls};
 use crate::limits::{KIB, MIB, SLOT_BYTES};
 use crate::ring::Engines;
 use crate::store::conformance::{Bench, bytes, first_polls, run_all};
@@ -25,6 +25,7 @@ fn options(dirs: &[(&Path, i64)]) -> Options {
         chunk_size_bytes: 64 * KIB as u64,
         thin_provisioning: false,
         metadata_file: None,
+        metadata_calls: MetadataCalls::default(),
     }
 }
 
@@ -308,4 +309,23 @@ async fn what_is_no_plain_file_is_no_image_data() {
     let location = Location::new(format!("file://{}", dir.path().display()), None);
     assert_eq!(store.open(&location).await.unwrap_err().kind(), StoreErrorKind::BadLocation);
     assert_eq!(store.size(&location).await.unwrap_err().kind(), StoreErrorKind::BadLocation);
+}
+
+/// A FIFO that nobody writes to is opened when somebody does.
+#[tokio::test(flavor = "multi_thread")]
+async fn fs_09_a_file_that_does_not_open_is_given_up_in_time() {
+    let dir = TempDir::new().unwrap();
+    let timeout = Some(std::time::Duration::from_millis(100));
+    let metadata_calls = MetadataCalls { timeout, ..MetadataCalls::default() };
+    let store = open(Options { metadata_calls, ..options(&[(dir.path(), 0)]) }, BUFFERED);
+    let fifo = dir.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+    let location = Location::new(format!("file://{}", fifo.display()), None);
+    let error = store.open(&location).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    // The others of the store's threads go on.
+    let stored = put(&store, bytes(1000), SizeHint::Unknown).await.unwrap();
+    assert_eq!(store.size(&stored).await.unwrap(), 1000);
+    store.delete(&stored).await.unwrap();
+    drop(std::fs::OpenOptions::new().write(true).open(&fifo).unwrap());
 }
