@@ -51,6 +51,7 @@ pub(super) async fn import(
         "copy-image" => may::with(app, caller, Action::CopyImage, &image)?,
         _ => may::change(app, caller, Action::ModifyImage, &image)?,
     }
+    app.uploads.quotas().check_stored(image.owner.as_deref()).await?;
     let preempted = check_lock(app, &image).await?;
     let Some(stores) = stores(app, &request, &image, &head.headers)? else {
         return Ok(answer::accepted());

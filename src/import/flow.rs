@@ -319,7 +319,8 @@ impl Import<'_> {
         let hint = fetched.size().map_or(SizeHint::Unknown, SizeHint::Known);
         self.run.watch.expect(fetched.size().unwrap_or(0));
         let store: Arc<dyn Store> = Arc::new(staging.clone());
-        let flow = Flow { hint, expected, room: None, gate: self.job.uploads.noting_gate() };
+        let room = self.job.uploads.reserve_stage(&self.image, hint).await?;
+        let flow = Flow { hint, expected, room, gate: self.job.uploads.noting_gate() };
         let mut placement = Placement::default();
         self.pour(fetched.source(), vec![store], flow, &mut placement).await?;
         let arrived = placement.judged(true).await?.arrived;

@@ -85,7 +85,8 @@ impl Quotas {
         Self { unified: Some(Unified::new(limits)), ..self }
     }
 
-    /// Reserves room for an image's data, all of it where the size is known. `None` where nothing
+    /// Reserves room for an image's data, where the size is known for all of its copies, those that
+    /// there are included. `None` where nothing
     /// is counted: without a quota, or for what nobody owns. Keystone's limit is looked at here and
     /// never again: as in Glance, data of unknown size may pass it once.
     ///
@@ -99,7 +100,8 @@ impl Quotas {
         known_bytes: Option<u64>,
     ) -> Result<Option<Reservation>, QuotaError> {
         let Some(owner) = owner else { return Ok(None) };
-        let held = self.hold(Some(owner), Resource::SizeTotal, known_bytes.unwrap_or(0)).await?;
+        let (size, bytes) = (Resource::SizeTotal, known_bytes.unwrap_or(0));
+        let held = self.hold(Some(owner), size, bytes, Some(image)).await?;
         let storage = match &self.storage {
             Some(storage) => Some(storage.reserve(&*self.repo, owner, image, known_bytes).await?),
             None => None,
@@ -130,7 +132,7 @@ impl Quotas {
     /// # Errors
     /// [`QuotaError::OverLimit`] of `image_count_total`.
     pub async fn reserve_image(&self, owner: Option<&str>) -> Result<Option<Held>, QuotaError> {
-        self.hold(owner, Resource::CountTotal, 1).await
+        self.hold(owner, Resource::CountTotal, 1, None).await
     }
 
     /// Reserves room in the staging area, for what a client stages and for what an import fetches
@@ -143,7 +145,8 @@ impl Quotas {
         owner: Option<&str>,
         known_bytes: Option<u64>,
     ) -> Result<Option<Reservation>, QuotaError> {
-        let held = self.hold(owner, Resource::StageTotal, known_bytes.unwrap_or(0)).await?;
+        let bytes = known_bytes.unwrap_or(0);
+        let held = self.hold(owner, Resource::StageTotal, bytes, None).await?;
         Ok(held.map(|held| Reservation { storage: None, _held: Some(held) }))
     }
 
@@ -153,7 +156,7 @@ impl Quotas {
     /// # Errors
     /// [`QuotaError::OverLimit`] of `image_size_total`.
     pub async fn check_stored(&self, owner: Option<&str>) -> Result<(), QuotaError> {
-        self.hold(owner, Resource::SizeTotal, 0).await.map(drop)
+        self.hold(owner, Resource::SizeTotal, 0, None).await.map(drop)
     }
 
     /// Whether the project has not too much under way, when the image already counts: it says
@@ -162,7 +165,7 @@ impl Quotas {
     /// # Errors
     /// [`QuotaError::OverLimit`] of `image_count_uploading`.
     pub async fn check_uploading(&self, owner: Option<&str>) -> Result<(), QuotaError> {
-        self.hold(owner, Resource::CountUploading, 0).await.map(drop)
+        self.hold(owner, Resource::CountUploading, 0, None).await.map(drop)
     }
 
     /// What a project has of every resource that Keystone limits (`DI-04`); nothing where it limits
@@ -182,10 +185,11 @@ impl Quotas {
         owner: Option<&str>,
         resource: Resource,
         amount: u64,
+        except: Option<&ImageId>,
     ) -> Result<Option<Held>, QuotaError> {
         match (&self.unified, owner) {
             (Some(unified), Some(owner)) => {
-                unified.hold(&*self.repo, owner, resource, amount).await.map(Some)
+                unified.hold(&*self.repo, owner, resource, amount, except).await.map(Some)
             }
             _ => Ok(None),
         }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::QuotaError;
 use crate::auth::{Limits, ProjectLimits};
+use crate::image::ImageId;
 use crate::limits::MIB;
 use crate::meta::{MetaError, Repo};
 
@@ -51,10 +52,16 @@ impl Resource {
         i64::try_from(units).unwrap_or(i64::MAX)
     }
 
-    /// What the records have of it, in bytes or images.
-    async fn recorded(self, repo: &dyn Repo, owner: &str) -> Result<u64, MetaError> {
+    /// What the records have of it, in bytes or images; of stored bytes without one image's, if one
+    /// is given.
+    async fn recorded(
+        self,
+        repo: &dyn Repo,
+        owner: &str,
+        except: Option<&ImageId>,
+    ) -> Result<u64, MetaError> {
         match self {
-            Self::SizeTotal => repo.stored_bytes(owner, None).await,
+            Self::SizeTotal => repo.stored_bytes(owner, except).await,
             Self::StageTotal => repo.staged_bytes(owner).await,
             Self::CountTotal => repo.image_count(owner).await,
             Self::CountUploading => repo.uploading_count(owner).await,
@@ -133,11 +140,12 @@ impl Unified {
         owner: &str,
         resource: Resource,
         amount: u64,
+        except: Option<&ImageId>,
     ) -> Result<Held, QuotaError> {
         // Before anything is asked: whoever comes later counts this one in.
         let (held, others) = take(&self.ledger, owner, resource, amount);
         let limits = self.limits.of(owner).await?;
-        let usage = resource.recorded(repo, owner).await?.saturating_add(others);
+        let usage = resource.recorded(repo, owner, except).await?.saturating_add(others);
         judge(&limits, owner, resource, usage, amount)?;
         Ok(held)
     }
@@ -150,7 +158,7 @@ impl Unified {
         let limits = self.limits.of(owner).await?;
         let mut shares = Vec::new();
         for resource in Resource::ALL {
-            let usage = resource.in_units(resource.recorded(repo, owner).await?);
+            let usage = resource.in_units(resource.recorded(repo, owner, None).await?);
             shares.push((resource, Share { usage, limit: limits.of(resource.name()) }));
         }
         Ok(shares)

@@ -205,8 +205,7 @@ impl Uploads {
         self.check_cap(hint)?;
         let staging = stores.staging().ok_or(UploadError::UnknownStore("staging".to_owned()))?;
         let store: Arc<dyn Store> = Arc::new(staging.clone());
-        let room = self.quotas.reserve_stage(image.owner.as_deref(), known_bytes(hint)).await?;
-        let room = room.map(Arc::new);
+        let room = self.reserve_stage(&image, hint).await?;
         self.begin(image, store, hint, Purpose::Stage, Expected::default(), room).await
     }
 
@@ -422,6 +421,20 @@ impl Uploads {
         let owner = image.owner.as_deref();
         let reserved = self.quotas.reserve(owner, &image.id, known_bytes(hint)).await?;
         Ok(reserved.map(Arc::new))
+    }
+
+    /// Room in the staging area for the owner's project, to be kept until the image says what is
+    /// there.
+    ///
+    /// # Errors
+    /// [`UploadError::OverLimit`], and what keeps from asking.
+    pub async fn reserve_stage(
+        &self,
+        image: &Image,
+        hint: SizeHint,
+    ) -> Result<Option<Arc<Reservation>>, UploadError> {
+        let owner = image.owner.as_deref();
+        Ok(self.quotas.reserve_stage(owner, known_bytes(hint)).await?.map(Arc::new))
     }
 
     /// Looks once more whether there is room for data that is to be recorded now.

@@ -201,6 +201,49 @@ fn qu_04_stored_data_is_counted_in_mib() {
 }
 
 #[test]
+fn qu_04_staged_data_is_counted_until_it_is_imported() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let limited = Limited::new(&cloud, &only("image_stage_total", 1));
+    let server = limited.setup().start();
+    let member = User::new(&server, &cloud, "member");
+    let stage = |image: &str, bytes: u64| {
+        let body = vec![7; usize::try_from(bytes).unwrap()];
+        member.call("PUT", &format!("/v2/images/{image}/stage"), DATA, &body)
+    };
+    let [first, second] = [0; 2].map(|_| member.created());
+    assert_eq!(stage(&first, MIB).status(), 204);
+    assert_eq!(member.share("image_stage_total"), (1.into(), 1.into()));
+    stage(&second, MIB)
+        .assert(413, "image_stage_total is over limit of 1 due to current usage 1 and delta 1]");
+    assert_eq!(member.status_of(&second), "queued");
+    let import = b"{\"method\": {\"name\": \"glance-direct\"}}";
+    let target = format!("/v2/images/{first}/import");
+    assert_eq!(member.call("POST", &target, JSON, import).status(), 202);
+    eventually("the first image is imported", || member.status_of(&first) == "active");
+    assert_eq!(member.share("image_stage_total"), (0.into(), 1.into()));
+    assert_eq!(stage(&second, MIB).status(), 204);
+}
+
+/// With more stored than may be, nothing is imported either.
+#[test]
+fn qu_04_an_import_needs_room() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let limited = Limited::new(&cloud, &only("image_size_total", 1));
+    let server = limited.setup().start();
+    let member = User::new(&server, &cloud, "member");
+    let [first, second] = [0; 2].map(|_| member.created());
+    let upload = Upload::new(&first, Body::new(4, 2 * MIB)).header("X-Auth-Token", &member.token);
+    let upload = upload.framing(Framing::Chunked(65536));
+    assert_eq!(upload.run(server.address()).status(), 204);
+    let stage = format!("/v2/images/{second}/stage");
+    assert_eq!(member.call("PUT", &stage, DATA, b"data").status(), 204);
+    let import = b"{\"method\": {\"name\": \"glance-direct\"}}";
+    let target = format!("/v2/images/{second}/import");
+    member.call("POST", &target, JSON, import).assert(413, "current usage 2 and delta 0]");
+    assert_eq!(member.status_of(&second), "uploading");
+}
+
+#[test]
 fn qu_04_uploads_under_way_are_counted() {
     let Some((cloud, _present)) = Cloud::present() else { return };
     let limited = Limited::new(&cloud, &only("image_count_uploading", 1));

@@ -136,7 +136,9 @@ impl Remote {
         Ok(answer.trim_matches('"') == "True")
     }
 
-    /// Waits for a future that runs elsewhere.
+    /// Waits for a future that runs elsewhere. Rules are asked in plain functions, so there is nothing
+    /// that could be awaited; the worker's other tasks go on on another thread.
+    #[allow(clippy::disallowed_methods)]
     fn wait<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
