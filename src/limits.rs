@@ -239,6 +239,10 @@ pub const TASK_BEAT: Duration = Duration::from_secs(5);
 /// A task whose server has not been heard of for so long is another's to go on with. A server that
 /// can't reach the database for so long stops its work.
 pub const TASK_LEASE: Duration = Duration::from_secs(30);
+/// Pause before image data that can't be read is read again.
+pub const HASH_RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long a delete waits until nobody of this process reads the image's data any more.
+pub const TASK_STOP_WAIT: Duration = Duration::from_secs(30);
 /// How often a server looks for tasks of servers that have died.
 pub const TASK_SWEEP: Duration = Duration::from_secs(10);
 /// How often a task is begun in one process before it is given up: one that a program error ends is

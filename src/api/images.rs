@@ -86,6 +86,10 @@ pub(super) async fn delete(
     {
         return Ok(answer::no_content());
     }
+    let _held = match image.locations.is_empty() {
+        true => None,
+        false => Some(app.imports.hold_back(&image.id).await),
+    };
     let is_delayed = app.settings.api.delayed_delete && !image.locations.is_empty();
     if !is_delayed {
         ask_stores(app, &image).await?;

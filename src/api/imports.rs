@@ -173,7 +173,7 @@ fn check_glance_download(request: &mut Request) -> Result<(), Fault> {
 
 /// A live lock is a conflict. One whose task is gone or has not been heard of for an hour (two while
 /// it waits) is answered with its task, which ends (`IM-07`).
-async fn check_lock(app: &App, image: &Image) -> Result<Option<String>, Fault> {
+pub(super) async fn check_lock(app: &App, image: &Image) -> Result<Option<String>, Fault> {
     let Some(other) = image.properties.get(IMPORT_LOCK_PROPERTY) else { return Ok(None) };
     match app.repo.task(other).await {
         Err(MetaError::NoTask(_)) => {}
@@ -283,7 +283,12 @@ fn filtered(uri: &str) -> Fault {
 }
 
 /// The record of an import, by whom it is asked for.
-fn task_of(caller: &Identity, request_id: &RequestId, hold: &Hold, input: Value) -> Task {
+pub(super) fn task_of(
+    caller: &Identity,
+    request_id: &RequestId,
+    hold: &Hold,
+    input: Value,
+) -> Task {
     let now = OffsetDateTime::now_utc();
     Task {
         id: hold.task_id.clone(),
@@ -315,7 +320,7 @@ fn first_change(app: &App, caller: &Identity, image: &Image, preempts: bool) -> 
 }
 
 /// The loser of a race is told as Glance tells it; a status that has moved on is a conflict as well.
-fn in_progress(error: MetaError) -> Fault {
+pub(super) fn in_progress(error: MetaError) -> Fault {
     match error {
         MetaError::ImportLocked(id) => Fault::new(
             StatusCode::CONFLICT,

@@ -2,6 +2,7 @@
 //! `SL-01`, `SL-04`). Removing one removes its data. How they are added is in `added`.
 
 mod added;
+mod posted;
 mod promised;
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use crate::image::{Image, ImageId, Location, Status};
 use crate::meta::MetaError;
 
 pub(super) use added::{add, replace};
+pub(super) use posted::post;
 
 /// `GET /v2/images/{image_id}/locations`.
 pub(super) async fn list(app: &App, caller: &Identity, id: &str) -> Result<Response<Bytes>, Fault> {

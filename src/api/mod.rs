@@ -172,6 +172,7 @@ async fn serve_caller(
         Route::ImageTasks(id) => tasks::of_image(app, caller, &id).await,
         Route::Deactivate(id) => actions::deactivate(app, caller, &id).await,
         Route::Reactivate(id) => actions::reactivate(app, caller, &id).await,
+        Route::AddLocation(id) => locations::post(app, caller, &id, body, request_id).await,
         Route::ListLocations(id) => locations::list(app, caller, &id).await,
         Route::PutTag(id, tag) => tags::put(app, caller, &id, &tag).await,
         Route::DeleteTag(id, tag) => tags::delete(app, caller, &id, &tag).await,
@@ -192,7 +193,6 @@ async fn serve_caller(
         Route::ShowTask(id) => tasks::show(app, caller, &id).await,
         Route::DeleteTask(_) => Err(tasks::delete(app, caller)),
         Route::Schema(which) => Ok(schema::show(app, which)),
-        Route::NotYet(pattern) => Err(not_yet(&head.method, pattern)),
         Route::PutImageData(_) | Route::GetImageData(_) | Route::StageImageData(_) => {
             tracing::error!(uri = %head.uri, "a data route came to the metadata side");
             Err(Fault::internal())
@@ -202,11 +202,4 @@ async fn serve_caller(
             Err(Fault::internal())
         }
     }
-}
-
-fn not_yet(method: &Method, pattern: &str) -> Fault {
-    Fault::new(
-        StatusCode::NOT_IMPLEMENTED,
-        format!("{method} /v2/{pattern} is not served yet by this release of Glissade"),
-    )
 }

@@ -52,6 +52,8 @@ pub enum Route {
     Deactivate(String),
     /// `POST /v2/images/{image_id}/actions/reactivate`.
     Reactivate(String),
+    /// `POST /v2/images/{image_id}/locations`.
+    AddLocation(String),
     /// `GET /v2/images/{image_id}/locations`.
     ListLocations(String),
     /// `PUT /v2/images/{image_id}/tags/{tag}`.
@@ -88,8 +90,6 @@ pub enum Route {
     DeleteTask(String),
     /// `GET /v2/schemas/{name}`.
     Schema(Document),
-    /// A route of the Image API that this release does not serve, by its pattern.
-    NotYet(&'static str),
 }
 
 impl Route {
@@ -112,6 +112,7 @@ impl Route {
                 | Self::ImportImage(_)
                 | Self::Deactivate(_)
                 | Self::Reactivate(_)
+                | Self::AddLocation(_)
                 | Self::PutTag(..)
                 | Self::DeleteTag(..)
                 | Self::AddMember(_)
@@ -136,7 +137,6 @@ impl Route {
                 metrics::Route::Info
             }
             Self::Schema(_) => metrics::Route::Schemas,
-            Self::NotYet(pattern) if !pattern.starts_with("images/") => metrics::Route::Other,
             Self::Options
             | Self::ListTasks
             | Self::CreateTask
@@ -230,8 +230,6 @@ enum Target {
     Two(fn(String, String) -> Route),
     /// A route that needs nothing.
     Plain(Route),
-    /// Answered with 501 in this release.
-    Later,
 }
 
 const fn one(method: &'static str, pattern: &'static str, make: fn(String) -> Route) -> Row {
@@ -255,10 +253,6 @@ const fn plain(method: &'static str, pattern: &'static str, route: Route) -> Row
     Row::new(method, pattern, Target::Plain(route))
 }
 
-const fn later(method: &'static str, pattern: &'static str) -> Row {
-    Row::new(method, pattern, Target::Later)
-}
-
 /// Every route below a version. The order of methods is that of `Allow`.
 ///
 /// Left out on purpose: `cache` and `metadefs`, which answer 404 as on a Glance without them.
@@ -276,7 +270,7 @@ static ROUTES: &[Row] = &[
     one("POST", "images/{image_id}/actions/deactivate", Route::Deactivate),
     one("POST", "images/{image_id}/actions/reactivate", Route::Reactivate),
     unnamed("GET", "images/{image_id}/locations", Route::ListLocations),
-    later("POST", "images/{image_id}/locations"),
+    one("POST", "images/{image_id}/locations", Route::AddLocation),
     two("PUT", "images/{image_id}/tags/{tag}", Route::PutTag),
     two("DELETE", "images/{image_id}/tags/{tag}", Route::DeleteTag),
     one("GET", "images/{image_id}/members", Route::ListMembers),
@@ -398,7 +392,6 @@ fn find(method: &Method, path: &[&str]) -> Result<Route, Unrouted> {
             Target::One(make) => make(next()),
             Target::Two(make) => make(next(), next()),
             Target::Plain(route) => route.clone(),
-            Target::Later => Route::NotYet(row.pattern),
         });
     }
     if !rows.is_empty() {
@@ -529,14 +522,6 @@ mod tests {
     }
 
     #[test]
-    fn rt_routes_of_later_releases_are_known() {
-        assert_eq!(
-            route(&Method::POST, "/v2/images/x/locations", None),
-            Ok(Route::NotYet("images/{image_id}/locations"))
-        );
-    }
-
-    #[test]
     fn options_is_answered_anywhere() {
         assert_eq!(route(&Method::OPTIONS, "*", None), Ok(Route::Options));
     }
@@ -565,7 +550,6 @@ mod tests {
                 Target::One(_) => 1,
                 Target::Two(_) => 2,
                 Target::Plain(_) => 0,
-                Target::Later => continue,
             };
             assert_eq!(row.pattern.matches('{').count(), wanted, "{}", row.pattern);
         }

@@ -45,6 +45,15 @@ pub(super) fn check_task(key: &str, value: &Value) -> Result<(), String> {
     match_value(&schema, value, &format!("['properties'][{quoted}]"), &format!("[{quoted}]"))
 }
 
+/// Checks a location that a client adds.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_location(value: &Value) -> Result<(), String> {
+    let key = "['add_location']";
+    match_value(&documents::added_location(), value, &format!("['properties']{key}"), key)
+}
+
 /// An `integer` as `jsonschema` sees it: `512` and `512.0`, not `true`.
 pub(super) fn integer(value: &Value) -> Option<i64> {
     let whole = |number: f64| number.fract() == 0.0 && number.abs() < i64::MAX as f64;
@@ -91,6 +100,7 @@ fn violation(keyword: &str, bound: &Value, schema: &Value, value: &Value) -> Opt
     match keyword {
         "required" => missing(bound, value),
         "additionalProperties" => surplus(schema, value),
+        "dependentRequired" => lonely(bound, value),
         _ => scalar_violation(keyword, bound, value),
     }
 }
@@ -107,6 +117,14 @@ fn surplus(schema: &Value, value: &Value) -> Option<String> {
     let key = value.as_object()?.keys().find(|key| !known.contains_key(*key))?;
     let key = python::repr_str(key);
     Some(format!("Additional properties are not allowed ({key} was unexpected)"))
+}
+
+fn lonely(dependencies: &Value, value: &Value) -> Option<String> {
+    let fields = value.as_object()?;
+    let present = dependencies.as_object()?.iter().filter(|(key, _)| fields.contains_key(*key));
+    let mut missing = present.flat_map(|(key, needed)| words(needed).map(move |word| (key, word)));
+    let (key, needed) = missing.find(|(_, needed)| !fields.contains_key(*needed))?;
+    Some(format!("{} is a dependency of {}", python::repr_str(needed), python::repr_str(key)))
 }
 
 fn scalar_violation(keyword: &str, bound: &Value, value: &Value) -> Option<String> {

@@ -18,7 +18,9 @@ use crate::auth::{Enforcer, Keystone, Limits, PolicyError, PropertyRules, Proper
 use crate::buffer::Arena;
 use crate::client::{self, Client, ClientError, WebGuard};
 use crate::config::{self, ConfigError, Identity, Listen, Settings, Sources};
-use crate::import::{Fetcher, ImageImport, Imports, Job, PluginUnavailable, Plugins};
+use crate::import::{
+    Fetcher, ImageImport, Imports, Job, LocationImport, LocationRules, PluginUnavailable, Plugins,
+};
 use crate::lanes::Lanes;
 use crate::limits::{READ_ARENA_BYTES, SLOTS_WARM};
 use crate::meta::{MetaError, Repo, SqlRepo};
@@ -185,10 +187,17 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
         properties: settings.import.download_properties.clone(),
     };
     let (node_id, options) = (&settings.glissade.node_id, &settings.import);
-    let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(importing)];
+    let web_guard = WebGuard::new(settings.api.web_filter.clone());
+    let locating = LocationImport {
+        repo: Arc::clone(&repo),
+        stores: Arc::clone(&stores),
+        uploads: Arc::clone(&uploads),
+        guard: web_guard.clone(),
+        rules: LocationRules::of(&settings.api),
+    };
+    let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(importing), Arc::new(locating)];
     let (imports, runner) =
         Imports::new(Arc::clone(&repo), node_id, options, jobs, metrics.clone());
-    let web_guard = WebGuard::new(settings.api.web_filter.clone());
     let app = App {
         settings,
         repo,

@@ -18,8 +18,10 @@ mod conversion;
 mod fetch;
 mod flow;
 mod lists;
+mod locate;
 mod order;
 mod place;
+pub mod places;
 mod plugin;
 mod qemu;
 mod reason;
@@ -30,6 +32,7 @@ pub mod runner;
 pub use fetch::Fetcher;
 pub use flow::ImageImport;
 pub use lists::lists_cleared;
+pub use locate::{LocationImport, LocationOrder, LocationRules};
 pub use order::{Method, Order};
 pub use plugin::{Material, Plugin, PluginUnavailable, Plugins};
 pub use run::{Done, Job, Object, Run, Secret, Stop, Watch, Watched};
@@ -37,6 +40,9 @@ pub use runner::{Imports, Runner};
 
 /// The kind of task that imports an image's data.
 pub const IMAGE_IMPORT: &str = "api_image_import";
+
+/// The kind of task that makes data of a location an image's.
+pub const LOCATION_IMPORT: &str = "location_import";
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use super::run::{Done, Job, Object, Run, Secret, Stop, Watch};
 use crate::image::ImageId;
 use crate::limits::{
-    JANITOR_GRACE, TASK_BEAT, TASK_LEASE, TASK_RECORD_PAUSES, TASK_SWEEP, TASK_TRIES_MAX,
+    JANITOR_GRACE, TASK_BEAT, TASK_LEASE, TASK_RECORD_PAUSES, TASK_STOP_WAIT, TASK_SWEEP,
+    TASK_TRIES_MAX,
 };
 use crate::meta::{Hold, ImageChange, LiveTask, MetaError, NewTask, Repo, TaskChange};
 use crate::observe::Metrics;
@@ -45,6 +46,10 @@ struct Shared {
     metrics: Metrics,
     wake: Notify,
     running: Mutex<HashMap<String, Running>>,
+    /// Told whenever a run has ended.
+    idle: Notify,
+    /// Images whose tasks are not begun at the moment, and how many wish it.
+    held: Mutex<HashMap<ImageId, usize>>,
     secrets: Mutex<HashMap<String, Arc<Secret>>>,
     tries: Mutex<HashMap<String, u32>>,
 }
@@ -78,6 +83,8 @@ impl Imports {
             metrics,
             wake: Notify::new(),
             running: Mutex::default(),
+            idle: Notify::new(),
+            held: Mutex::default(),
             secrets: Mutex::default(),
             tries: Mutex::default(),
         });
@@ -117,6 +124,48 @@ impl Imports {
             running.watch.stop();
         }
     }
+
+    /// Stops the work on an image while the guard lives, and waits until nothing of it is left,
+    /// though not for ever: its data can't be removed while it is read (`LF-02`). A task whose image
+    /// lives on is begun again.
+    pub async fn hold_back(&self, image_id: &ImageId) -> HeldBack {
+        *lock(&self.0.held).entry(image_id.clone()).or_default() += 1;
+        let held = HeldBack(Arc::clone(&self.0), image_id.clone());
+        self.cancel(image_id);
+        let is_busy = || lock(&self.0.running).values().any(|run| run.image_id == *image_id);
+        let ended = async {
+            loop {
+                let mut ended = std::pin::pin!(self.0.idle.notified());
+                ended.as_mut().enable();
+                if !is_busy() {
+                    break;
+                }
+                ended.await;
+            }
+        };
+        if tokio::time::timeout(TASK_STOP_WAIT, ended).await.is_err() {
+            tracing::warn!(%image_id, "the work on an image goes on while it is deleted");
+        }
+        held
+    }
+}
+
+/// Keeps an image's tasks from being begun.
+#[derive(Debug)]
+pub struct HeldBack(Arc<Shared>, ImageId);
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        let mut held = lock(&self.0.held);
+        if let Some(count) = held.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.1);
+            }
+        }
+        drop(held);
+        self.0.wake.notify_one();
+    }
 }
 
 impl Runner {
@@ -149,7 +198,8 @@ impl Runner {
         let mut waiting = Vec::new();
         for live in self.0.repo.live_tasks().await? {
             let is_ours = live.hold.node_id == self.0.node_id;
-            if self.is_running(&live.task.id) || !(is_ours || is_forsaken(&live)) {
+            let is_held = lock(&self.0.held).contains_key(&live.hold.image_id);
+            if is_held || self.is_running(&live.task.id) || !(is_ours || is_forsaken(&live)) {
                 continue;
             }
             if workers.len() >= self.0.workers {
@@ -204,6 +254,7 @@ struct Leave<'a>(&'a Shared, String);
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
         lock(&self.0.running).remove(&self.1);
+        self.0.idle.notify_waiters();
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod conversion;
 mod formats;
+mod locate;
 mod web;
 
 use std::io::Write;
@@ -18,6 +19,7 @@ use time::OffsetDateTime;
 
 use super::*;
 use crate::buffer::Arena;
+use crate::client::WebGuard;
 use crate::config::{self, Durability, Sources};
 use crate::image::{Image, ImageId, Location, Status, Task};
 use crate::lanes::{Lanes, Tier};
@@ -103,7 +105,14 @@ impl World {
             fetcher: Fetcher::new(&settings).unwrap(),
             properties: vec!["hw_".into()],
         };
-        let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(job)];
+        let locating = LocationImport {
+            repo: dyn_repo.clone(),
+            stores: stores.clone(),
+            uploads: uploads.clone(),
+            guard: WebGuard::new(settings.api.web_filter.clone()),
+            rules: LocationRules::of(&settings.api),
+        };
+        let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(job), Arc::new(locating)];
         let (imports, runner) = Imports::new(dyn_repo, "node", &settings.import, jobs, metrics);
         Self { _dir: dir, repo, stores, uploads, imports, runner: Some(runner), memory, bad }
     }

@@ -49,6 +49,10 @@ pub const TASK_HOST_PROPERTY: &str = "os_glance_task_host";
 /// Hidden property that names, as Glance does, the server that has the staged data, by its URL.
 pub const STAGE_HOST_PROPERTY: &str = "os_glance_stage_host";
 
+/// Hidden property that names, as Glance does, the server that is hashing the image's data, by its
+/// URL.
+pub const HASH_HOST_PROPERTY: &str = "os_glance_hash_op_host";
+
 /// Hidden property with what is known of the staged data: a [`StageRecord`].
 pub const STAGED_PROPERTY: &str = "os_glance_stage_digest";
 
@@ -59,7 +63,7 @@ pub const ROLES_PROPERTY: &str = "os_glance_import_roles";
 /// Properties that are the servers' own business and never shown.
 pub const HIDDEN_PROPERTIES: [&str; 6] = [
     STAGE_HOST_PROPERTY,
-    "os_glance_hash_op_host",
+    HASH_HOST_PROPERTY,
     CLAIM_PROPERTY,
     TASK_HOST_PROPERTY,
     STAGED_PROPERTY,

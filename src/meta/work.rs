@@ -83,6 +83,12 @@ pub struct ImageChange {
     pub status: Option<(Status, Status)>,
     /// What is found out about its data.
     pub data: Option<Data>,
+    /// How much of it there is, where no more is known.
+    pub size: Option<u64>,
+    /// What it was found to be.
+    pub digests: Option<Digests>,
+    /// What somebody says that it is: algorithm and digest.
+    pub multihash: Option<(String, String)>,
     /// Size and virtual size are not known any more.
     pub clears_sizes: bool,
     /// The format of the data has changed.
@@ -91,6 +97,9 @@ pub struct ImageChange {
     pub container_format: Option<String>,
     /// Where data lies from now on.
     pub locations: Vec<Location>,
+    /// Locations that the image loses: their data is to be removed, see
+    /// [`super::Repo::withdraw_location`].
+    pub withdrawn: Vec<i64>,
     /// Properties set.
     pub set: BTreeMap<String, String>,
     /// Properties dropped, where they are there.

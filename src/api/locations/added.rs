@@ -1,11 +1,10 @@
 //! Locations that clients add: data which lies somewhere already becomes an image's (`UP-06`,
 //! `UP-07`).
 //!
-//! Nothing is taken on trust that can be asked: the place must be one that clients may name, one of
-//! the stores must read it, and it must have bytes. The first location of a queued image makes it
+//! Nothing is taken on trust that can be asked (`import::places`). The first location of a queued image makes it
 //! active. All of this happens to a record in memory; the caller writes it.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::App;
 use super::super::check;
@@ -13,11 +12,8 @@ use super::super::fault::Fault;
 use super::promised::{self, Promised};
 use super::{is_number, must_be, must_show_locations};
 use crate::image::{Image, Location, Status};
-use crate::store::StoreErrorKind;
+use crate::import::places::{self, PlaceError};
 use crate::upload;
-
-/// Schemes that would let a client read the server's own files or its secrets.
-const RESTRICTED: [&str; 3] = ["file", "filesystem", "swift+config"];
 
 /// Adds a location. Where in the list it is to stand is read and has no meaning: records keep them
 /// in the order in which they came, and clients see the best store first.
@@ -130,22 +126,11 @@ fn exists(location: &Location) -> Fault {
     Fault::bad_request(format!("The location {} already exists", location.url))
 }
 
-fn invalid() -> Fault {
-    Fault::bad_request("Invalid location")
-}
-
-/// A location as a client writes it, whose types the schema has judged. The store is the one whose
-/// own the URL is, whatever the client says.
+/// A location as a client writes it, whose types the schema has judged.
 async fn location(app: &App, value: &Value) -> Location {
     let url = value["url"].as_str().unwrap_or_default();
-    let metadata: Map<String, Value> = value["metadata"].as_object().cloned().unwrap_or_default();
-    let mut location = Location { metadata, ..Location::new(url.to_owned(), None) };
-    if app.stores.is_multi() {
-        if let Some(store) = app.stores.home_of(url).await {
-            location.metadata.insert("store".into(), store.id().into());
-        }
-    }
-    location
+    let metadata = value["metadata"].as_object().cloned().unwrap_or_default();
+    places::location(&app.stores, url, metadata).await
 }
 
 /// `GS-05`: other servers could not read the record.
@@ -158,37 +143,14 @@ fn must_be_plain(location: &Location) -> Result<(), Fault> {
     }
 }
 
-/// How many bytes lie at a location that a client names, at least one; whoever is asked for it has
-/// to be one that may be asked.
-///
-/// # Errors
-/// A [`Fault`] with status 400, or what the store's failure is.
+/// How many bytes lie at a location. The client learns no more than Glance tells; the operator
+/// does.
 async fn size(app: &App, location: &Location) -> Result<u64, Fault> {
-    let (scheme, _) = location.url.split_once("://").ok_or_else(invalid)?;
-    if RESTRICTED.contains(&scheme) || app.stores.candidates(location).next().is_none() {
-        return Err(invalid());
-    }
-    let is_web = ["http", "https"].contains(&scheme);
-    if is_web {
-        let judged = app.web_guard.judge(&location.url).await;
-        judged.map_err(|error| refused(error.in_full()))?;
-    }
-    match app.stores.size(location).await {
-        Ok(0) => Err(invalid()),
-        Ok(size) => Ok(size),
-        Err(error) => match error.kind() {
-            StoreErrorKind::NotFound | StoreErrorKind::BadLocation | StoreErrorKind::NoStore => {
-                Err(refused(error.to_string()))
-            }
-            StoreErrorKind::Unavailable if is_web => Err(refused(error.to_string())),
-            _ => Err(error.into()),
-        },
-    }
-}
-
-/// The client learns no more than Glance tells, so that nobody can feel their way around inside of
-/// the cloud; the operator does.
-fn refused(why: String) -> Fault {
-    tracing::info!(why, "a location was refused");
-    invalid()
+    places::size(&app.stores, &app.web_guard, location).await.map_err(|error| match error {
+        PlaceError::Refused(why) => {
+            tracing::info!(why, "a location was refused");
+            Fault::bad_request("Invalid location")
+        }
+        PlaceError::Store(error) => error.into(),
+    })
 }

@@ -95,16 +95,21 @@ fn must_be_configured(promised: &Promised, algo: HashAlgo) -> Result<(), Fault> 
 
 /// Refuses what is no digest of this many bytes.
 fn must_be_hex(key: &str, value: &str, algo: &str, bytes: usize) -> Result<(), Fault> {
-    let digits = value.bytes().filter(u8::is_ascii_hexdigit).count();
-    if digits != value.len() || digits % 2 != 0 {
+    let Some(digits) = hex_digits(value) else {
         return Err(conflict(format!("{key} ({value}) is not a valid hexadecimal value")));
-    }
+    };
     match digits == 2 * bytes {
         true => Ok(()),
         false => Err(conflict(format!(
             "{key} ({value}) is not the correct size for {algo} (should be {bytes} bytes)"
         ))),
     }
+}
+
+/// How many digits a text has that is hexadecimal digits for whole bytes.
+pub(super) fn hex_digits(text: &str) -> Option<usize> {
+    let is_hex = text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (is_hex && text.len().is_multiple_of(2)).then_some(text.len())
 }
 
 fn conflict(message: String) -> Fault {

@@ -264,3 +264,90 @@ async fn up_07_with_one_store_locations_name_none() {
     assert_eq!(add(&world, URL, "").await.status, 200);
     assert!(world.record(ID).await.locations[0].metadata.is_empty());
 }
+
+async fn post(world: &World, body: &str) -> Answer {
+    ask(world, Method::POST, &format!("/v2/images/{ID}/locations"), body).await
+}
+
+#[tokio::test]
+async fn sl_02_who_may_name_which_places() {
+    let id = "f0bd6d59-2a13-4488-b688-e7e85155da12";
+    let world = World::new().await;
+    world.seed_queued(id, |image| image.owner = Some(recording::OWNER.to_owned())).await;
+    replay(&world, "292").await;
+    replay(&world, "293").await;
+    let tasks = get(&world, &format!("/v2/images/{id}/tasks")).await;
+    let tasks: Value = serde_json::from_str(&tasks.body).unwrap();
+    let task = &tasks["tasks"][0];
+    assert_eq!((&task["type"], &task["status"]), (&"location_import".into(), &"pending".into()));
+    let input = serde_json::json!({"image_id": id, "loc_url": URL, "validation_data": {}});
+    assert_eq!(task["input"], input);
+    // While it waits, nobody else may add one.
+    let again = replayed(&world, &Recording::read("293")).await;
+    assert_eq!(again.status, 409);
+    assert_eq!(world.record(id).await.status, Status::Queued);
+}
+
+#[tokio::test]
+async fn sl_02_what_is_refused_before_anything_is_recorded() {
+    let world = with_queued(|_| {}).await;
+    let before = world.record(ID).await;
+    let with = |data: &str| format!(r#"{{"url": "{URL}", "validation_data": {data}}}"#);
+    let hash = "a".repeat(128);
+    for (body, part) in [
+        ("".to_owned(), "Body expected"),
+        ("[]".to_owned(), "is not of type 'object'"),
+        ("{}".to_owned(), "'url' is a required property"),
+        (r#"{"url": 5}"#.to_owned(), "5 is not of type 'string'"),
+        (with(r#"{"os_hash_algo": "md5"}"#), "'os_hash_value' is a dependency of 'os_hash_algo'"),
+        (with(r#"{"os_hash_value": "ab"}"#), "'os_hash_algo' is a dependency of 'os_hash_value'"),
+        (with(r#"{"os_hash_algo": "sha3_512", "os_hash_value": "ab"}"#), "is not one of"),
+        (with(r#"{"checksum": "ab"}"#), "'checksum' was unexpected"),
+        (with("null"), "None is not of type 'object'"),
+        (
+            with(r#"{"os_hash_algo": "md5", "os_hash_value": "xy"}"#),
+            "os_hash_value (xy) is not a valid hexadecimal value",
+        ),
+        (
+            with(&format!(r#"{{"os_hash_algo": "sha256", "os_hash_value": "{hash}"}}"#)),
+            "is not the correct size for (sha256) (should be (32) bytes)",
+        ),
+        (
+            r#"{"url": "http://localhost/x"}"#.to_owned(),
+            "URI for add location does not pass filtering: http://localhost/x",
+        ),
+    ] {
+        let answer = post(&world, &body).await;
+        assert_eq!(answer.status, 400, "{body}: {answer:?}");
+        assert!(sentence(&answer).contains(part), "{body}: {answer:?}");
+    }
+    let file = post(&world, r#"{"url": "file:///etc/passwd"}"#).await;
+    assert_eq!(file.status, 403);
+    assert_eq!(world.record(ID).await, before);
+    let active = World::new().await;
+    active.seed(&json_of("297")).await;
+    let message = "It's not allowed to add locations if image status is active.".to_owned();
+    let answer = post(&active, &format!(r#"{{"url": "{URL}"}}"#)).await;
+    assert_eq!(refusal(&answer), (409, message));
+    let missing = World::new().await;
+    assert_eq!(post(&missing, &format!(r#"{{"url": "{URL}"}}"#)).await.status, 404);
+}
+
+/// A service names any place; what becomes of it is the task's affair.
+#[tokio::test]
+async fn sl_02_services_name_any_place() {
+    let world = with_queued(|_| {}).await;
+    let owner = recording::OWNER.to_owned();
+    let user = crate::auth::Identity {
+        user_id: Some("u".into()),
+        project_id: Some(owner),
+        roles: vec!["member".into(), "reader".into()],
+        service_roles: vec!["service".into()],
+        ..crate::auth::Identity::default()
+    };
+    let request = Request::post(format!("/v2/images/{ID}/locations")).extension(user);
+    let request = request.header("accept", "application/json");
+    let body = r#"{"url": "rbd://fsid/images/x/snap"}"#;
+    let answer = Answer::of(&respond(&world.app, request.body(body.into()).unwrap()).await);
+    assert_eq!((answer.status, answer.body.as_str()), (202, ""));
+}

@@ -203,6 +203,45 @@ fn location() -> Value {
     })
 }
 
+/// The schema of a location that a client adds by `POST`.
+pub(super) fn added_location() -> Value {
+    json!({
+        "type": "object",
+        "description": "Values of location url, do_secure_hash and validation_data for new add \
+                        location API",
+        "properties": {
+            "url": {
+                "type": "string",
+                "readOnly": true,
+                "description": "The URL of the new location to be added in the image.",
+            },
+            "validation_data": {
+                "description": "Values to be used to populate the corresponding image properties.\
+                                do_secure_hash is not True then image checksum and hash will not \
+                                be calculated so it is the responsibility of the consumer of \
+                                location ADD API to provide the correct values in the \
+                                validation_data parameter",
+                "type": "object",
+                "writeOnly": true,
+                "additionalProperties": false,
+                "properties": {
+                    "os_hash_algo": {
+                        "type": "string",
+                        "maxLength": 64,
+                        "enum": ["sha1", "sha256", "sha512", "md5"],
+                    },
+                    "os_hash_value": { "type": "string", "maxLength": 128 },
+                },
+                "dependentRequired": {
+                    "os_hash_value": ["os_hash_algo"],
+                    "os_hash_algo": ["os_hash_value"],
+                },
+            },
+        },
+        "required": ["url"],
+    })
+}
+
 fn member() -> Value {
     let statuses = [MemberStatus::Pending, MemberStatus::Accepted, MemberStatus::Rejected];
     json!({

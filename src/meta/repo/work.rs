@@ -8,11 +8,12 @@ use time::OffsetDateTime;
 use super::SqlRepo;
 use super::change::{
     clear_sizes, drop_property, forget_property, insert_location, put_property, set_data, step,
+    withdraw_row,
 };
 use super::locks::take_lock;
 use super::select::{WORKED_ON, live_image, lock};
 use crate::image::{Image, ImageId, Task};
-use crate::meta::record;
+use crate::meta::record::{self, bigint};
 use crate::meta::sql::{Tx, Value, exact, sql};
 use crate::meta::urls::Urls;
 use crate::meta::{
@@ -203,6 +204,7 @@ async fn change_image(
     if let Some(data) = &change.data {
         set_data(tx, id, data).await?;
     }
+    set_facts(tx, id, change).await?;
     for (column, format) in
         [("disk_format", &change.disk_format), ("container_format", &change.container_format)]
     {
@@ -214,6 +216,9 @@ async fn change_image(
     for location in &change.locations {
         insert_location(tx, id, location, urls, now).await?;
     }
+    for &location in &change.withdrawn {
+        withdraw_row(tx, id, location, now).await?;
+    }
     for (name, value) in &change.set {
         put_property(tx, id, name, value, now).await?;
     }
@@ -223,6 +228,26 @@ async fn change_image(
     if change != &ImageChange::default() {
         let touched = sql("UPDATE images SET updated_at = ?2 WHERE id = ?1");
         tx.run(touched.bind(id).bind(now)).await?;
+    }
+    Ok(())
+}
+
+/// Writes what is known of data that is not known as a whole.
+async fn set_facts(tx: &mut Tx, id: &ImageId, change: &ImageChange) -> Result<(), MetaError> {
+    let ImageChange { size, digests, multihash, .. } = change;
+    if let Some(size) = size {
+        let set = sql("UPDATE images SET size = ?2 WHERE id = ?1");
+        tx.run(set.bind(id).bind(bigint(Some(*size)))).await?;
+    }
+    if let Some(digests) = digests {
+        let set = sql("UPDATE images SET checksum = ?2 WHERE id = ?1");
+        tx.run(set.bind(id).bind(&digests.checksum)).await?;
+    }
+    let found = digests.as_ref().map(|found| (found.os_hash_algo.name(), &found.os_hash_value));
+    let said = multihash.as_ref().map(|(algo, value)| (algo.as_str(), value));
+    if let Some((algo, value)) = found.or(said) {
+        let set = sql("UPDATE images SET os_hash_algo = ?2, os_hash_value = ?3 WHERE id = ?1");
+        tx.run(set.bind(id).bind(algo).bind(value)).await?;
     }
     Ok(())
 }
