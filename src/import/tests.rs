@@ -264,8 +264,8 @@ async fn if_06_if_15_staged_data_becomes_the_images_in_every_store() {
     assert_eq!(lists(&image), ("", ""));
     assert!(HIDDEN_PROPERTIES.iter().all(|name| !image.properties.contains_key(*name)));
     assert_eq!(image.locations.len(), 3);
-    assert!(world.file(&id).unwrap() == data && &*world.memory.object(&id).unwrap() == data);
-    assert!(&*world.bad.object(&id).unwrap() == data);
+    assert!(world.file(&id).unwrap() == data && *world.memory.object(&id).unwrap() == data);
+    assert!(*world.bad.object(&id).unwrap() == data);
     assert!(!world.is_staged(&id).await);
 }
 
@@ -314,7 +314,7 @@ async fn if_06_one_store_is_enough_where_not_all_must_succeed() {
     let image = world.repo.get(&id).await.unwrap();
     assert_eq!((image.status, lists(&image)), (Status::Active, ("", "bad")));
     assert_eq!(image.locations.len(), 1);
-    assert!(&*world.memory.object(&id).unwrap() == data);
+    assert!(*world.memory.object(&id).unwrap() == data);
     assert_eq!(world.bad.holds(), (0, 0));
     // With none left it is a failure all the same.
     let fault = Fault::Fails(StoreErrorKind::NoSpace);
@@ -388,7 +388,7 @@ async fn if_13_a_task_goes_on_after_a_restart() {
     assert_eq!(world.ended(&new.task.id).await.status, "success");
     let image = world.repo.get(&id).await.unwrap();
     assert_eq!((image.status, lists(&image)), (Status::Active, ("", "")));
-    assert!(&*world.memory.object(&id).unwrap() == data);
+    assert!(*world.memory.object(&id).unwrap() == data);
 }
 
 /// The task of a server that has died is taken over when its lease is over, and not before.
@@ -458,7 +458,7 @@ async fn co_01_an_active_image_is_copied_without_a_scratch_file() {
     assert_eq!((image.status, lists(&image)), (Status::Active, ("", "")));
     assert_eq!(image.locations.len(), 3);
     assert_eq!((&image.checksum, image.size), (&before.checksum, before.size));
-    assert!(world.file(&id).unwrap() == data && &*world.bad.object(&id).unwrap() == data);
+    assert!(world.file(&id).unwrap() == data && *world.bad.object(&id).unwrap() == data);
 }
 
 /// A source that is gone, or is not what it was, fails the copy and empties the list (`D-23`).
