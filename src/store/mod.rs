@@ -90,8 +90,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     }
 
     /// Slots that a draft keeps, at most, until more of the data has come. Whoever feeds the draft
-    /// has to own them before the first byte ([`Share::reserve`]): drafts that keep some and wait
-    /// for others could wait for each other.
+    /// has to own them before the first byte
+    /// ([`Arena::reserve`](crate::buffer::Arena::reserve)): drafts that keep some and wait for
+    /// others could wait for each other.
     fn slots_kept(&self, _: SizeHint) -> usize {
         0
     }
