@@ -250,9 +250,9 @@ impl LocationImport {
 
 /// What becomes of an image whose data was read.
 fn end(image: &Image) -> ImageChange {
-    let mut change = ImageChange::default();
-    change.status =
-        (image.status == Status::Importing).then_some((Status::Importing, Status::Active));
+    let is_waiting = image.status == Status::Importing;
+    let status = is_waiting.then_some((Status::Importing, Status::Active));
+    let mut change = ImageChange { status, ..ImageChange::default() };
     change.dropped.insert(HASH_HOST_PROPERTY.to_owned());
     change
 }

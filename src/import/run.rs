@@ -89,7 +89,7 @@ pub struct Done {
 
 /// Why a run has ended otherwise. What it had written is gone.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // one of them for each run
+#[allow(clippy::large_enum_variant)] // one at the end of each run
 pub enum Stop {
     /// It can't succeed.
     Failed {

@@ -316,20 +316,6 @@ fn methods_are_judged() {
     assert_eq!(server.conn().call("GET", &target, &[], b"x").status(), 400, "PR-06");
 }
 
-/// What a later release will do says so.
-#[test]
-fn later_routes_are_not_implemented() {
-    let server = server();
-    let image = server.create();
-    for (method, target) in [
-        ("POST", format!("/v2/images/{image}/locations")),
-        ("POST", format!("/v2/images/{image}/import")),
-    ] {
-        let answer = server.call(method, &target);
-        answer.assert(501, "is not served yet by this release");
-    }
-}
-
 /// What clients do with a record besides uploading, over a real connection.
 #[test]
 fn records_are_changed_listed_and_shared() {

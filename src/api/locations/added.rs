@@ -63,7 +63,8 @@ pub(in super::super) async fn replace(
     within_quota(app, wanted.len())?;
     if is_same_places(&image.locations, &wanted) {
         wanted.iter().try_for_each(must_be_plain)?;
-        return Ok(set_metadata(&mut image.locations, wanted));
+        set_metadata(&mut image.locations, wanted);
+        return Ok(());
     }
     if !image.locations.is_empty() {
         return Err(Fault::bad_request("Original locations is not empty"));
