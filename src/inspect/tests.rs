@@ -5,6 +5,7 @@
 
 use proptest::prelude::*;
 
+use super::fuzzing::pass_by;
 use super::*;
 use crate::limits::{INSPECT_DESCRIPTOR_BYTES_MAX, KIB, MIB};
 
@@ -179,7 +180,7 @@ proptest! {
         whole.extend([0, 0, 0, u8::try_from(magic.len()).unwrap()]);
         whole.extend(magic);
         whole.extend(script.get(5..).unwrap_or_default());
-        fuzzing::pass_by(&whole);
-        fuzzing::pass_by(&script);
+        pass_by(&whole);
+        pass_by(&script);
     }
 }
