@@ -87,7 +87,8 @@ fn refuse_links(fields: &Fields) -> Result<(), Fault> {
 fn match_schema(fields: &Fields, api: &Api) -> Result<(), Fault> {
     // What is refused as read-only anyway needs no type.
     let mut judged = fields.iter().filter(|(key, _)| !READ_ONLY.contains(&key.as_str()));
-    judged.try_for_each(|(key, value)| value_of(key, value, api))
+    judged.try_for_each(|(key, value)| value_of(key, value, api))?;
+    schema::check_required(fields, api).map_err(mismatch)
 }
 
 /// Refuses a value that does not match the image schema.
@@ -95,9 +96,11 @@ fn match_schema(fields: &Fields, api: &Api) -> Result<(), Fault> {
 /// # Errors
 /// A [`Fault`] with status 400.
 pub(super) fn value_of(key: &str, value: &Value, api: &Api) -> Result<(), Fault> {
-    schema::check(key, value, api).map_err(|reason| {
-        Fault::bad_request(format!("Provided object does not match schema 'image': {reason}"))
-    })
+    schema::check(key, value, api).map_err(mismatch)
+}
+
+fn mismatch(reason: String) -> Fault {
+    Fault::bad_request(format!("Provided object does not match schema 'image': {reason}"))
 }
 
 /// Refuses to change what only the service sets, and what exists only in answers (`UP-03`,

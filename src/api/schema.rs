@@ -7,7 +7,8 @@ mod documents;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use serde_json::{Value, json};
+use regex::Regex;
+use serde_json::{Map, Value, json};
 
 use super::App;
 use super::answer;
@@ -33,6 +34,18 @@ pub(super) fn check(key: &str, value: &Value, api: &Api) -> Result<(), String> {
         Some(schema) => match_value(&schema, value, &format!("['properties'][{quoted}]"), &at),
         None => match_value(&json!({ "type": "string" }), value, "['additionalProperties']", &at),
     }
+}
+
+/// Checks that a new image has what the operator demands of it (`CR-08`).
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_required(fields: &Map<String, Value>, api: &Api) -> Result<(), String> {
+    let required = &api.described_properties.required;
+    let Some(key) = required.iter().find(|key| !fields.contains_key(*key)) else { return Ok(()) };
+    let message = format!("{} is a required property", python::repr_str(key));
+    let schema = documents::document(Document::Image, api);
+    Err(reason(&message, "required", &schema, &Value::Object(fields.clone()), "", ""))
 }
 
 /// Checks one field of a task that a client asks for.
@@ -137,8 +150,14 @@ fn scalar_violation(keyword: &str, bound: &Value, value: &Value) -> Option<Strin
             (!is_listed, format!("is not one of {}", python::repr(bound)))
         }
         "pattern" => {
-            let is_uuid = text.is_none_or(|text| ImageId::parse(text).is_some());
-            (!is_uuid, format!("does not match {}", python::repr(bound)))
+            let matches = text.zip(bound.as_str()).is_none_or(|(text, pattern)| {
+                match pattern == documents::UUID_PATTERN {
+                    true => ImageId::parse(text).is_some(),
+                    // The configuration has been refused where it has a pattern that is none.
+                    false => Regex::new(pattern).is_ok_and(|regex| regex.is_match(text)),
+                }
+            });
+            (!matches, format!("does not match {}", python::repr(bound)))
         }
         "maxLength" => (length() > bound.as_u64(), "is too long".to_owned()),
         "minLength" => {

@@ -17,7 +17,7 @@ use super::unified;
 use super::value::{self, Parsed};
 use super::{
     Api, Database, Durability, FormatRules, Glissade, Identity, IoUring, Listen, Log, Settings,
-    Sources, Stores, access, environment, front, import, paste, policy, stores, web,
+    Sources, Stores, access, described, environment, front, import, paste, policy, stores, web,
 };
 use crate::image::HashAlgo;
 use crate::limits;
@@ -212,6 +212,7 @@ fn api(
         delayed_delete: flag(&known::DELAYED_DELETE)?,
         container_formats: options.need(&known::CONTAINER_FORMATS, value::list)?,
         disk_formats: options.need(&known::DISK_FORMATS, value::list)?,
+        described_properties: described::properties(dirs)?,
         format_rules: FormatRules {
             requires_match: flag(&known::REQUIRE_FORMAT_MATCH)?,
             vmdk_allowed_types: options.need(&known::VMDK_ALLOWED_TYPES, value::list)?,

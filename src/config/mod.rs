@@ -6,6 +6,7 @@
 mod access;
 mod account;
 mod database;
+mod described;
 mod environment;
 mod error;
 mod examine;
@@ -37,6 +38,7 @@ use crate::image::HashAlgo;
 pub use access::{Identity, KeystoneAuth, KeystoneLimits, LimitsEndpoint};
 pub use account::{Account, NameOrId, Named, Proof, Scope, Transport};
 pub use database::{Connection, Database, Server, Tls, TlsMode};
+pub use described::DescribedProperties;
 pub use error::{ConfigError, Place, Refusal, masked};
 pub use examine::{Examination, Examined, Finding, examine};
 pub use front::{Cors, Healthcheck, Probe};
@@ -285,6 +287,8 @@ pub struct Api {
     pub disk_formats: Vec<String>,
     /// What data has to be.
     pub format_rules: FormatRules,
+    /// `schema-image.json`.
+    pub described_properties: DescribedProperties,
     /// `max_request_id_length`.
     pub max_request_id_length: usize,
     /// `[healthcheck]`.

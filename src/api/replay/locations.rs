@@ -1,19 +1,12 @@
 //! Locations that clients add, as Glance answers them.
 
+use super::patches::patch;
 use super::*;
 use crate::config::Api;
 use crate::image::ImageId;
 
-const V21: &str = "application/openstack-images-v2.1-json-patch";
 const ID: &str = "ad1eabf7-6e96-4576-b1a2-b6928c828daa";
 const URL: &str = "http://127.0.0.1:9393/random.raw";
-
-async fn patch(world: &World, id: &str, body: &str) -> Answer {
-    let request = Request::patch(format!("/v2/images/{id}"));
-    let request = request.header("accept", "application/json").header("content-type", V21);
-    let request = request.body(Bytes::from(body.to_owned())).unwrap();
-    Answer::of(&respond(&world.app, request).await)
-}
 
 /// A change that adds a location, with what stands behind its URL.
 fn adding(url: &str, more: &str) -> String {

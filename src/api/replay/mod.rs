@@ -559,3 +559,34 @@ async fn sc_01_schemas() {
 async fn rt_31_without_a_cache_there_is_no_list_of_it() {
     assert_eq!(get(&World::new().await, "/v2/cache").await.status, 404);
 }
+
+/// An operator's own properties are shown, judged and demanded.
+#[tokio::test]
+async fn cr_08_properties_that_the_operator_describes() {
+    let described = |api: &mut crate::config::Api| {
+        let schema = serde_json::json!({ "type": ["null", "string"], "pattern": "^(deb|rpm)$" });
+        api.described_properties.schemas = [("kind".to_owned(), schema)].into_iter().collect();
+        api.described_properties.required = vec!["kind".to_owned()];
+    };
+    let world = World::with(described, true).await;
+    let schema: Value = serde_json::from_str(&get(&world, "/v2/schemas/image").await.body).unwrap();
+    assert_eq!(schema["properties"]["kind"]["pattern"], "^(deb|rpm)$");
+    assert_eq!(schema["required"], serde_json::json!(["kind"]));
+    for (body, reason) in [
+        (r#"{"name": "x"}"#, "'kind' is a required property"),
+        (r#"{"kind": "exe"}"#, "'exe' does not match '^(deb|rpm)$'"),
+        (r#"{"kind": 1}"#, "1 is not of type 'null', 'string'"),
+    ] {
+        let answer = create(&world, body).await;
+        assert!(answer.status == 400 && answer.body.contains(reason), "{}", answer.body);
+    }
+    let made = create(&world, r#"{"kind": "deb"}"#).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let made: Value = serde_json::from_str(&made.body).unwrap();
+    let id = made["id"].as_str().unwrap();
+    let wrong = r#"[{"op": "replace", "path": "/kind", "value": "exe"}]"#;
+    assert_eq!(patches::patch(&world, id, wrong).await.status, 400);
+    // What is not touched is not demanded again.
+    let other = r#"[{"op": "replace", "path": "/name", "value": "y"}]"#;
+    assert_eq!(patches::patch(&world, id, other).await.status, 200);
+}

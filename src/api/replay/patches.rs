@@ -15,7 +15,7 @@ async fn patch_as(world: &World, media_type: &str, id: &str, body: &str) -> Answ
     Answer::of(&respond(&world.app, request).await)
 }
 
-async fn patch(world: &World, id: &str, body: &str) -> Answer {
+pub(super) async fn patch(world: &World, id: &str, body: &str) -> Answer {
     patch_as(world, V21, id, body).await
 }
 

@@ -17,8 +17,9 @@ use crate::auth::{Enforcer, PropertyRules};
 use crate::buffer::Arena;
 use crate::client::{self, Client, WebGuard};
 use crate::config::{
-    AllowDeny, Api, Cors, Database, Durability, FileStore, FormatRules, Glissade, Healthcheck,
-    Identity, Import, IoUring, Log, Policy, PropertyRuleFormat, Settings, Stores, WebFilter,
+    AllowDeny, Api, Cors, Database, DescribedProperties, Durability, FileStore, FormatRules,
+    Glissade, Healthcheck, Identity, Import, IoUring, Log, Policy, PropertyRuleFormat, Settings,
+    Stores, WebFilter,
 };
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
 use crate::import::{Fetcher, ImageImport, Imports, Job, Plugins};
@@ -216,6 +217,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             container_formats: words("ami ari aki bare ovf ova docker compressed"),
             disk_formats: words("ami ari aki vhd vhdx vmdk raw qcow2 vdi iso ploop"),
             format_rules: FormatRules::default(),
+            described_properties: DescribedProperties::default(),
             max_request_id_length: 64,
             healthcheck: Healthcheck::default(),
             cors: Cors::default(),

@@ -11,7 +11,7 @@ use crate::image::{MemberStatus, Visibility};
 
 /// The schemas' only pattern; [`ImageId::parse`](crate::image::ImageId::parse) decides the same
 /// without a regular expression.
-const UUID_PATTERN: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-\
+pub(super) const UUID_PATTERN: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-\
                             ([0-9a-fA-F]){12}$";
 
 /// A schema, by its name below `/v2/schemas/`.
@@ -73,22 +73,32 @@ const ATTRIBUTES: [&str; 25] = [
 ];
 
 fn image(api: &Api) -> Value {
+    let described = &api.described_properties;
     let attributes = ATTRIBUTES.map(|key| (key, attribute(key, api).unwrap_or_default()));
-    json!({
+    let mut properties = fields(attributes);
+    let own = described.schemas.iter().filter(|(key, _)| !ATTRIBUTES.contains(&key.as_str()));
+    properties.extend(own.map(|(key, schema)| (key.clone(), schema.clone())));
+    let mut image = json!({
         "name": "image",
-        "properties": fields(attributes),
+        "properties": properties,
         "additionalProperties": { "type": "string" },
-        "links": [
-            { "rel": "self", "href": "{self}" },
-            { "rel": "enclosure", "href": "{file}" },
-            { "rel": "describedby", "href": "{schema}" },
-        ],
-    })
+    });
+    if !described.required.is_empty() {
+        image["required"] = described.required.clone().into();
+    }
+    image["links"] = json!([
+        { "rel": "self", "href": "{self}" },
+        { "rel": "enclosure", "href": "{file}" },
+        { "rel": "describedby", "href": "{schema}" },
+    ]);
+    image
 }
 
-/// The schema of an attribute; none for custom properties.
+/// The schema of an attribute, or of a custom property that the operator describes; none for
+/// others.
 pub(super) fn attribute(key: &str, api: &Api) -> Option<Value> {
-    settable(key, api).or_else(|| read_only(key))
+    let described = || api.described_properties.schemas.get(key).cloned();
+    settable(key, api).or_else(|| read_only(key)).or_else(described)
 }
 
 fn settable(key: &str, api: &Api) -> Option<Value> {
