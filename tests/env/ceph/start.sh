@@ -23,23 +23,12 @@ dir=$(cd "$dir" && pwd)
 export CEPH_CONF=$dir/ceph.conf
 # shellcheck source=daemons.sh
 . "$here/daemons.sh"
-
-# A pair of ports from $1 on that nobody listens on: a monitor's two protocols.
-free_port() {
-    local port
-    for ((port = $1; port < $1 + 100; port += 2)); do
-        if ! ss -Hltn "( sport = :$port or sport = :$((port + 1)) )" | grep -q .; then
-            echo "$port"
-            return
-        fi
-    done
-    echo "ceph: no free port between $1 and $(($1 + 100))" >&2
-    exit 1
-}
+# shellcheck source=../ports.sh
+. "$here/../ports.sh"
 
 configure() {
     local port
-    port=$(free_port 13400)
+    port=$(free_port ceph 13400)
     cat > "$dir/ceph.conf" << CONF
 [global]
 fsid = $(uuidgen)
@@ -141,7 +130,7 @@ start_osd() {
 # The radosgw, which makes its own pools.
 configure_rgw() {
     local port
-    port=$(free_port 13500)
+    port=$(free_port ceph 13500)
     cat >> "$CEPH_CONF" << CONF
 
 [client.rgw]

@@ -9,6 +9,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../venv.sh
 . "$here/../venv.sh"
+# shellcheck source=../ports.sh
+. "$here/../ports.sh"
 
 dir=$(cd "$1" && pwd)
 bin=$venvs/keystone/bin
@@ -18,18 +20,6 @@ runs() {
     local pid
     pid=$(cat "$dir/pid" 2> /dev/null) || return 1
     { tr "\0" "\n" < "/proc/$pid/environ"; } 2> /dev/null | grep -qxF "OS_KEYSTONE_CONFIG_DIR=$dir/etc"
-}
-
-free_port() {
-    local port
-    for ((port = 13800; port < 13900; port++)); do
-        if ! ss -Hltn "sport = :$port" | grep -q .; then
-            echo "$port"
-            return
-        fi
-    done
-    echo "keystone: no free port between 13800 and 13899" >&2
-    exit 1
 }
 
 configure() {
@@ -100,7 +90,7 @@ serve() {
 if runs; then exit 0; fi
 if [[ ! -e $dir/is-whole ]]; then
     find "$dir" -mindepth 1 -delete
-    free_port > "$dir/port"
+    free_port keystone 13800 > "$dir/port"
 fi
 url=http://127.0.0.1:$(cat "$dir/port")/v3
 echo "$bin/python" > "$dir/python"

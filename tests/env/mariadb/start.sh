@@ -9,24 +9,14 @@
 # read. A crash of the machine may cost the data: it is worth nothing, and tests want it fast.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
+# shellcheck source=../ports.sh
+. "$(dirname "$0")/../ports.sh"
 
 dir=$1
 password='p@ss/w:rd%1'
 
 runs() {
     [[ -s $dir/data/pid ]] && kill -0 "$(cat "$dir/data/pid")" 2> /dev/null
-}
-
-free_port() {
-    local port
-    for ((port = 13600; port < 13700; port++)); do
-        if ! ss -Hltn "sport = :$port" | grep -q .; then
-            echo "$port"
-            return
-        fi
-    done
-    echo "mariadb: no free port between 13600 and 13699" >&2
-    exit 1
 }
 
 sql() {
@@ -58,7 +48,7 @@ fi
 mariadb-install-db --no-defaults --user="$user" --datadir="$data/db" --skip-test-db \
     --auth-root-authentication-method=normal > "$data/install.log"
 
-port=$(free_port)
+port=$(free_port mariadb 13600)
 mariadbd --no-defaults --user="$user" --datadir="$data/db" --socket="$data/sock" \
     --pid-file="$data/pid" --bind-address=127.0.0.1 --port="$port" --skip-name-resolve \
     --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M --max-connections=400 \

@@ -9,6 +9,8 @@
 # the data: it is worth nothing, and tests want it fast.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
+# shellcheck source=../ports.sh
+. "$(dirname "$0")/../ports.sh"
 
 dir=$1
 password='p@ss/w:rd%1'
@@ -16,18 +18,6 @@ bin=$(compgen -G "/usr/lib/postgresql/*/bin" | sort -V | tail -1)
 
 runs() {
     [[ -s $dir/data/db/postmaster.pid ]] && kill -0 "$(head -1 "$dir/data/db/postmaster.pid")"
-}
-
-free_port() {
-    local port
-    for ((port = 13700; port < 13800; port++)); do
-        if ! ss -Hltn "sport = :$port" | grep -q .; then
-            echo "$port"
-            return
-        fi
-    done
-    echo "postgres: no free port between 13700 and 13799" >&2
-    exit 1
 }
 
 as_server() {
@@ -48,7 +38,7 @@ as_server "$bin/initdb" --pgdata="$data/db" --username=postgres --encoding=UTF8 
     --locale-provider=icu --icu-locale=en --auth-local=trust --auth-host=scram-sha-256 \
     --no-sync > "$data/initdb.log"
 
-port=$(free_port)
+port=$(free_port postgres 13700)
 options="-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories=$data"
 options+=" -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=400"
 if ! as_server "$bin/pg_ctl" start --wait --timeout=60 --silent --pgdata="$data/db" \
