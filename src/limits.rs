@@ -23,10 +23,12 @@ pub const LANE_DEPTH: usize = 3;
 pub const SLOTS_PER_UPLOAD_MAX: usize = 1 // being received into
     + WRITES_IN_FLIGHT_MAX // being written
     + LANE_DEPTH; // being hashed
-/// Writes of one upload to Ceph in flight, a slot each: three objects of the usual 8 MiB and a half.
+/// Writes of one upload to Ceph in flight, a slot each: a little more than three objects of the
+/// usual 8 MiB.
 /// librbd joins neighbours while an object is busy. More wait in the OSD's queue and add latency.
-pub const RBD_WRITES_IN_FLIGHT_MAX: usize = 28;
-/// Slots one upload to Ceph may hold, where the operator has set no bound: 32 MiB.
+pub const RBD_WRITES_IN_FLIGHT_MAX: usize = 26;
+/// Slots one upload to Ceph may hold, where the operator has set no bound: 30 MiB, so that with
+/// everything else that it has it stays within 32 MiB.
 pub const SLOTS_PER_RBD_UPLOAD_MAX: usize = 1 // being received into
     + RBD_WRITES_IN_FLIGHT_MAX // being written
     + LANE_DEPTH; // being hashed
