@@ -5,11 +5,13 @@
 #
 # Both serve the same MariaDB with 10,000 images, each with four properties, two tags and one
 # location; a page of the list has 1,000 of them. Neither asks who calls, and policies let everybody
-# read, which is the least that Glance can do for a request. uWSGI runs one process for each core (PROCESSES), with the options
-# of Glance's own sample; ours is as it comes. tests/env/{mariadb,glance} say what has to be
-# installed.
+# read, which is the least that Glance can do for a request. uWSGI runs one process for each core
+# (PROCESSES), with the options of Glance's own sample; ours is as it comes. tests/env/{mariadb,glance}
+# say what has to be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=../tests/env/ports.sh
+. tests/env/ports.sh
 
 if [[ -z ${GLISSADE_MARIADB:-} || -z ${GLISSADE_GLANCE:-} ]]; then
     exec tests/env/with.sh mariadb glance -- "$0" "$@"
@@ -50,18 +52,6 @@ await() {
         sleep 0.1
     done
     die "$* does not come true" "$log"
-}
-
-free_port() {
-    local port
-    for ((port = 13900; port < 14000; port++)); do
-        if ! ss -Hltn "sport = :$port" | grep -q .; then
-            echo "$port"
-            return
-        fi
-    done
-    echo "api.sh: no free port between 13900 and 13999" >&2
-    exit 1
 }
 
 configure() {
@@ -121,7 +111,7 @@ SQL
 start_glance() {
     [[ -x $bin/uwsgi ]] ||
         "$bin/pip" install --quiet --disable-pip-version-check 'uwsgi==2.0.*'
-    glance_port=$(free_port)
+    glance_port=$(free_port api.sh 13900)
     OS_GLANCE_CONFIG_DIR=$data "$bin/uwsgi" --http-socket "127.0.0.1:$glance_port" \
         --master --processes "$processes" --lazy-apps --enable-threads --thunder-lock \
         --die-on-term --exit-on-reload --buffer-size 65535 --add-header 'Connection: close' \
