@@ -7,7 +7,7 @@ use super::run::{Object, Run, Watched};
 use super::runner::remove_object;
 use crate::image::{Expected, ImageId, Location};
 use crate::quota::Reservation;
-use crate::store::{Draft, Placed, SizeHint, Staged, Store, StoreError, StoreErrorKind};
+use crate::store::{Placed, SizeHint, Staged, Store, StoreError, StoreErrorKind};
 use crate::upload::{Arrived, ByteSource, Ending, Gate, Poured, Target, UploadError, Uploads};
 
 /// What came of it, store by store.
@@ -82,15 +82,8 @@ pub(super) async fn adopt(
 ) -> Vec<Arc<dyn Store>> {
     let mut left = Vec::new();
     for store in stores {
-        let placed = match store.adopt(run.image_id(), staged).await {
-            Err(error) if error.kind() == StoreErrorKind::Exists => {
-                match clear(&*store, run.image_id()).await {
-                    Ok(()) => store.adopt(run.image_id(), staged).await,
-                    Err(error) => Err(error),
-                }
-            }
-            placed => placed,
-        };
+        let adopt = || store.adopt(run.image_id(), staged);
+        let placed = after_clearing(&*store, run.image_id(), adopt).await;
         sort(store, placed, placement, &mut left);
     }
     left
@@ -105,15 +98,8 @@ pub(super) async fn cloned(
 ) -> Vec<Arc<dyn Store>> {
     let mut left = Vec::new();
     for store in stores {
-        let placed = match Store::clone_from(&*store, run.image_id(), from).await {
-            Err(error) if error.kind() == StoreErrorKind::Exists => {
-                match clear(&*store, run.image_id()).await {
-                    Ok(()) => Store::clone_from(&*store, run.image_id(), from).await,
-                    Err(error) => Err(error),
-                }
-            }
-            placed => placed,
-        };
+        let clone = || Store::clone_from(&*store, run.image_id(), from);
+        let placed = after_clearing(&*store, run.image_id(), clone).await;
         sort(store, placed, placement, &mut left);
     }
     left
@@ -143,7 +129,8 @@ pub(super) async fn pour<S: ByteSource + Send + 'static>(
 ) -> Result<(), UploadError> {
     let mut targets = Vec::new();
     for store in stores {
-        match begin(&*store, run.image_id(), flow.hint).await {
+        let begin = || store.begin(run.image_id(), flow.hint);
+        match after_clearing(&*store, run.image_id(), begin).await {
             Ok(draft) => targets.push(Target { store, draft }),
             Err(error) => placement.fail(&*store, error.into()),
         }
@@ -167,19 +154,22 @@ pub(super) async fn pour<S: ByteSource + Send + 'static>(
     Ok(())
 }
 
-/// Begins a draft. What an earlier try has left of the image is removed first: nobody else writes
-/// while the task has the lock, and no record names it.
-async fn begin(
+/// Tries, and where an earlier try has left something of the image in the store, removes that and
+/// tries again: nobody else writes while the task has the lock, and no record names it.
+async fn after_clearing<T, F>(
     store: &dyn Store,
     id: &ImageId,
-    hint: SizeHint,
-) -> Result<Box<dyn Draft>, StoreError> {
-    match store.begin(id, hint).await {
+    work: impl Fn() -> F,
+) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    match work().await {
         Err(error) if error.kind() == StoreErrorKind::Exists => {
             clear(store, id).await?;
-            store.begin(id, hint).await
+            work().await
         }
-        begun => begun,
+        done => done,
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn over_a_socket(world: &World, request: Request<Bytes>) -> Ans
     Answer::parse(&text.replace("\r\n", "\n"))
 }
 
-async fn replay_data(world: &World, number: &str) {
+pub(super) async fn replay_data(world: &World, number: &str) {
     let recording = Recording::read(number);
     let ours = over_a_socket(world, recording.request()).await;
     assert_eq!(ours.comparable(), recording.response.comparable(), "recording {number}");

@@ -1,6 +1,6 @@
 //! Staging and imports, as Glance answers them up to the moment when the work begins.
 
-use super::callers::over_a_socket;
+use super::callers::{over_a_socket, replay_data};
 use super::recording::OWNER;
 use super::*;
 use crate::image::{ImageId, Location};
@@ -32,12 +32,6 @@ async fn with_changed(number: &str, status: Status, change: impl FnOnce(&mut Ima
         })
         .await;
     world
-}
-
-async fn replay_data(world: &World, number: &str) {
-    let recording = Recording::read(number);
-    let ours = over_a_socket(world, recording.request()).await;
-    assert_eq!(ours.comparable(), recording.response.comparable(), "recording {number}");
 }
 
 #[tokio::test]
