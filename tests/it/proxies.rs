@@ -368,7 +368,9 @@ fn pr_14_data_paths_are_told_apart() {
             ("GET", "/v2/images/file", false),
             ("PATCH", "/v2/images/x", false),
             ("PUT", "/v2/images/x/tags/file", false),
-            ("POST", "/v2/images/x/import", false),
+            ("PUT", "/v2/images/x/stage", true),
+            ("POST", "/v2/images/x/import", true),
+            ("GET", "/v2/images/x/import", false),
             ("GET", "/", false),
         ] {
             proxy.conn().call(method, target, &[], b"").assert(200, "{}");
