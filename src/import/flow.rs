@@ -238,8 +238,7 @@ impl Import<'_> {
     async fn place_file(&self, material: &Material) -> Result<Done, Broken> {
         let staged = material.staged.clone().ok_or_else(|| Broken::new("There is no file"))?;
         self.run.watch.expect(staged.size);
-        let known = material.known.clone();
-        let known = known.map(|known| self.judged(known, &material.change)).transpose()?;
+        let known = self.judged(material)?;
         let room = self.reserve(SizeHint::Known(staged.size)).await?;
         let mut placement = Placement::default();
         let mut left = self.stores.clone();
@@ -266,15 +265,17 @@ impl Import<'_> {
         self.done(placement, arrived, room, material).await
     }
 
-    /// What was found out before, verified and judged as if it had passed now.
-    fn judged(&self, known: Arrived, change: &ImageChange) -> Result<Arrived, Broken> {
-        let Arrived { size, digests, passed } = known;
-        self.promised(None).verify(size, &digests).map_err(UploadError::Mismatch)?;
-        let virtual_size = match passed.finding {
-            Some(finding) => self.gate(change).judge(&finding).map_err(UploadError::from)?,
-            None => passed.virtual_size,
+    /// What was found out before, verified and judged as if it had passed now. Data of which nobody
+    /// has noted what it is counts as unknown, and is read.
+    fn judged(&self, material: &Material) -> Result<Option<Arrived>, Broken> {
+        let Some(Arrived { size, digests, passed }) = material.known.clone() else {
+            return Ok(None);
         };
-        Ok(Arrived { size, digests, passed: Passed { virtual_size, finding: None } })
+        let Some(finding) = passed.finding else { return Ok(None) };
+        self.promised(None).verify(size, &digests).map_err(UploadError::Mismatch)?;
+        let gate = self.gate(&material.change);
+        let virtual_size = gate.judge(&finding).map_err(UploadError::from)?;
+        Ok(Some(Arrived { size, digests, passed: Passed { virtual_size, finding: None } }))
     }
 
     /// The gate for the image as the import will leave it.
