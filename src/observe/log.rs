@@ -142,16 +142,27 @@ pub(crate) fn logged(json: bool, debug: bool, story: impl FnOnce()) -> String {
     let path = dir.path().join("glissade.log");
     let file = Arc::new(LogFile::open(&path).unwrap());
     let levels = filter(debug, None).unwrap();
-    tracing::subscriber::with_default(subscriber(json, false, levels, file), story);
+    heard(subscriber(json, false, levels, file), story);
     std::fs::read_to_string(path).unwrap()
+}
+
+/// Runs `story` with a subscriber that hears this thread only.
+///
+/// Another one, which hears nothing, stays in the process: as long as there is only one, an event
+/// that a thread without a subscriber meets first is switched off for every thread, and the log
+/// of this test would lack what a test beside it has said.
+#[cfg(test)]
+fn heard(lines: impl Subscriber + Send + Sync, story: impl FnOnce()) {
+    use tracing::subscriber::{NoSubscriber, with_default};
+    static DEAF: OnceLock<tracing::Dispatch> = OnceLock::new();
+    DEAF.get_or_init(|| tracing::Dispatch::new(NoSubscriber::new()));
+    with_default(lines, story);
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
-
-    use tracing::subscriber::with_default;
 
     use super::*;
     use crate::observe::span;
@@ -206,7 +217,7 @@ mod tests {
         let (path, moved) = (dir.path().join("g.log"), dir.path().join("g.log.1"));
         let file = Arc::new(LogFile::open(&path).unwrap());
         let lines = subscriber(false, false, filter(false, None).unwrap(), Arc::clone(&file));
-        with_default(lines, || {
+        heard(lines, || {
             tracing::info!("one");
             fs::rename(&path, &moved).unwrap();
             tracing::info!("two");
