@@ -179,15 +179,21 @@ impl Limits {
 
     /// The records of a collection, which is also the name of the answer's only list.
     async fn list(&self, what: &str, query: &[(&str, &str)]) -> Result<Vec<Value>, LimitsError> {
-        let mut answer = self.ask(what, query).await?.unwrap_or_default();
-        match answer[what].take() {
-            Value::Array(records) => Ok(records),
-            _ => Err(LimitsError::Unavailable(format!("the answer has no list of {what}"))),
-        }
+        let answer = self.ask(what, query).await?.unwrap_or_default();
+        records(answer, what)
+            .ok_or_else(|| LimitsError::Unavailable(format!("the answer has no list of {what}")))
     }
 
     async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<Value>, LimitsError> {
         self.session.get(path, query).await.map_err(LimitsError::Unavailable)
+    }
+}
+
+/// The list of that name.
+fn records(mut answer: Value, what: &str) -> Option<Vec<Value>> {
+    match answer.get_mut(what)?.take() {
+        Value::Array(records) => Some(records),
+        _ => None,
     }
 }
 
@@ -230,6 +236,14 @@ mod tests {
             ),
         };
         assert_eq!([limits.of("a"), limits.of("b"), limits.of("c")], [3, -1, 0]);
+    }
+
+    #[test]
+    fn an_answer_of_any_shape_is_read() {
+        assert_eq!(records(json!({"limits": [1, 2]}), "limits").unwrap(), [1, 2]);
+        for odd in [json!(null), json!([]), json!("limits"), json!({"limits": {}}), json!({})] {
+            assert_eq!(records(odd, "limits"), None);
+        }
     }
 
     #[test]
