@@ -165,7 +165,7 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let durability = settings.glissade.durability;
     let repo: Arc<dyn Repo> =
         Arc::new(SqlRepo::open(&settings.database, durability, &metrics).await?);
-    let stores = Arc::new(Registry::open(&settings)?);
+    let stores = Arc::new(Registry::open(&settings)?.metered(&metrics));
     // The socket also says that no other process of this node is alive, which the sweep needs.
     let (listener, _socket_file) = take_requests(&settings)?;
     sweep(&*repo, &stores, &settings.glissade.node_id).await?;

@@ -8,6 +8,8 @@
 //! What others count (slots, lanes) is read when somebody looks, through the closures
 //! given to [`Metrics::observe_slots`] and [`Metrics::observe_lanes`].
 
+mod labels;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,155 +18,43 @@ use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::VERSION;
+use labels::Label;
+pub use labels::{
+    DbRetry, DownloadResult, Engine, Route, Stage, StoreCall, StoreFailure, TaskResult,
+    TokenLookup, UploadResult,
+};
 
-/// A label whose values are all known when the program is written.
-trait Label: Copy + 'static {
-    const ALL: &'static [Self];
-    fn name(self) -> &'static str;
-    fn index(self) -> usize;
+/// Limits of the histogram of a store's answers: a chunk that is only accepted, a disk, a cluster,
+/// one that is overloaded, one that is given up.
+const STORE_CALL_SECONDS: [f64; 6] = [0.0001, 0.001, 0.01, 0.1, 1.0, 10.0];
+
+/// What one store has done; clones share it.
+#[derive(Clone, Debug)]
+pub struct StoreFigures {
+    written_bytes: IntCounter,
+    calls: Vec<Histogram>,
+    failures: Vec<IntCounter>,
 }
 
-/// Declares an enum together with the label value of each variant.
-macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $value:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$case_doc])* $case),+ }
-
-        impl Label for $name {
-            const ALL: &'static [Self] = &[$(Self::$case),+];
-            fn name(self) -> &'static str {
-                match self { $(Self::$case => $value),+ }
-            }
-            fn index(self) -> usize {
-                self as usize
-            }
-        }
-    };
-}
-
-label! {
-    /// How an upload ended.
-    UploadResult {
-        /// The image data is in the store and recorded.
-        Stored = "stored",
-        /// We said no: wrong type, too large, digest mismatch, conflict.
-        Refused = "refused",
-        /// The client went away before the end.
-        ClientGone = "client_gone",
-        /// The client was slower than `rate_bytes_per_sec_min`.
-        TooSlow = "too_slow",
-        /// A store, the database or we ourselves failed.
-        Failed = "failed",
+impl StoreFigures {
+    /// Adds bytes of drafts that the store has accepted.
+    pub fn written(&self, bytes: u64) {
+        self.written_bytes.inc_by(bytes);
     }
-}
 
-label! {
-    /// How a download ended.
-    DownloadResult {
-        /// Every byte asked for was handed to the kernel.
-        Sent = "sent",
-        /// We said no: not found, no data, a range that can't be satisfied.
-        Refused = "refused",
-        /// The client went away before the end.
-        ClientGone = "client_gone",
-        /// The client was slower than `rate_bytes_per_sec_min`.
-        TooSlow = "too_slow",
-        /// The store failed or gave fewer bytes than the record says.
-        Failed = "failed",
+    /// Counts a call that was answered, whatever the answer.
+    pub fn called(&self, call: StoreCall, took: Duration) {
+        self.calls[call.index()].observe(took.as_secs_f64());
     }
-}
 
-label! {
-    /// A step in the life of an upload.
-    Stage {
-        /// From `queued` to `saving`.
-        Claim = "claim",
-        /// From the first byte of the body to the last digest.
-        Pour = "pour",
-        /// Size, digests and format compared with what was promised.
-        Verify = "verify",
-        /// Synced and visible under its final name.
-        Seal = "seal",
-        /// Recorded as `active`.
-        Commit = "commit",
-    }
-}
-
-label! {
-    /// How the run of a task ended.
-    TaskResult {
-        /// What was asked for is done and recorded.
-        Success = "success",
-        /// It can't be done; the task says why.
-        Failure = "failure",
-        /// Another server goes on with it, or this one after its next start.
-        Left = "left",
-    }
-}
-
-label! {
-    /// Why a database transaction was run again.
-    DbRetry {
-        /// Another one was in the way: a deadlock, a lock, a conflict of snapshots.
-        Contention = "contention",
-        /// The connection was gone.
-        ConnectionLost = "connection_lost",
-    }
-}
-
-label! {
-    /// What came of a token that was to be validated.
-    TokenLookup {
-        /// Keystone had been asked before.
-        Remembered = "remembered",
-        /// Keystone knows it.
-        Valid = "valid",
-        /// Keystone does not.
-        Invalid = "invalid",
-        /// Keystone could not be asked.
-        Unavailable = "unavailable",
-    }
-}
-
-label! {
-    /// What moves body bytes.
-    Engine {
-        /// io_uring.
-        Ring = "ring",
-        /// Blocking calls on threads.
-        Threads = "threads",
-    }
-}
-
-label! {
-    /// Class of a request's route. Ids never become labels.
-    Route {
-        /// `PUT v2/images/{id}/file`.
-        PutFile = "put_file",
-        /// `PUT v2/images/{id}/stage`.
-        PutStage = "put_stage",
-        /// `GET v2/images/{id}/file`.
-        GetFile = "get_file",
-        /// `v2/images`: list and create.
-        Images = "images",
-        /// `v2/images/{id}` and what hangs below it, image data aside.
-        Image = "image",
-        /// `v2/info/...`.
-        Info = "info",
-        /// `v2/schemas/...`.
-        Schemas = "schemas",
-        /// `/` and `/versions`.
-        Versions = "versions",
-        /// `/healthcheck`.
-        Health = "health",
-        /// Everything else, unknown paths included.
-        Other = "other",
+    /// Counts a failure.
+    pub fn failed(&self, failure: StoreFailure) {
+        self.failures[failure.index()].inc();
     }
 }
 
@@ -238,6 +128,9 @@ struct Shared {
     /// Held from taking over others' figures until they are gathered.
     scrape: Mutex<()>,
     ring_info: IntGaugeVec,
+    store_written_bytes: IntCounterVec,
+    store_call_seconds: HistogramVec,
+    store_failures: IntCounterVec,
 }
 
 impl Metrics {
@@ -302,6 +195,22 @@ impl Metrics {
                 "What moves body bytes, and why that was chosen.",
                 &["engine", "reason"],
             ),
+            store_written_bytes: declare.labelled_counter(
+                "store_written_bytes_total",
+                "Bytes of drafts that a store has accepted.",
+                &["store"],
+            ),
+            store_call_seconds: declare.histogram(
+                "store_call_seconds",
+                "How long a store took to answer.",
+                &["store", "call"],
+                &STORE_CALL_SECONDS,
+            ),
+            store_failures: declare.labelled_counter(
+                "store_failures_total",
+                "Calls to a store that failed, by what a caller can do about it.",
+                &["store", "kind"],
+            ),
             registry: declare.0,
         };
         Self { shared: Arc::new(shared) }
@@ -355,6 +264,21 @@ impl Metrics {
     /// Counts a database transaction that is run again.
     pub fn db_retry(&self, reason: DbRetry) {
         self.shared.db_retries[reason.index()].inc();
+    }
+
+    /// The figures of a configured store, by its id. Its series stand at zero from now on.
+    #[must_use]
+    pub fn store(&self, id: &str) -> StoreFigures {
+        let Shared { store_written_bytes, store_call_seconds, store_failures, .. } = &*self.shared;
+        let call =
+            |call: &StoreCall| store_call_seconds.with_label_values(&[id, call.name()]);
+        let failure =
+            |failure: &StoreFailure| store_failures.with_label_values(&[id, failure.name()]);
+        StoreFigures {
+            written_bytes: store_written_bytes.with_label_values(&[id]),
+            calls: StoreCall::ALL.iter().map(call).collect(),
+            failures: StoreFailure::ALL.iter().map(failure).collect(),
+        }
     }
 
     /// Counts a client connection as open until the guard is dropped.
@@ -510,6 +434,11 @@ impl Declare {
         self.enter(IntGaugeVec::new(opts(name, help), labels))
     }
 
+    fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+        self.enter(HistogramVec::new(opts, labels))
+    }
+
     /// One counter for each case of `L`, in the order of [`Label::index`].
     fn counters<L: Label>(&self, name: &str, help: &str, label: &str) -> Vec<IntCounter> {
         let family = self.labelled_counter(name, help, &[label]);
@@ -581,6 +510,27 @@ mod tests {
         metrics.request(Route::Image, StatusCode::NOT_FOUND);
         assert!(shows(&metrics, "glissade_requests_total{route=\"put_file\",status=\"204\"} 2"));
         assert!(shows(&metrics, "glissade_requests_total{route=\"image\",status=\"404\"} 1"));
+    }
+
+    #[test]
+    fn a_store_counts_under_its_own_id() {
+        let metrics = Metrics::new();
+        let (fast, _) = (metrics.store("fast"), metrics.store("deep"));
+        fast.written(7);
+        fast.called(StoreCall::Write, Duration::from_millis(50));
+        fast.failed(StoreFailure::NoSpace);
+        for line in [
+            "glissade_store_written_bytes_total{store=\"fast\"} 7",
+            "glissade_store_written_bytes_total{store=\"deep\"} 0",
+            "glissade_store_call_seconds_count{call=\"write\",store=\"fast\"} 1",
+            "glissade_store_call_seconds_bucket{call=\"write\",store=\"fast\",le=\"0.01\"} 0",
+            "glissade_store_call_seconds_bucket{call=\"write\",store=\"fast\",le=\"0.1\"} 1",
+            "glissade_store_call_seconds_count{call=\"write\",store=\"deep\"} 0",
+            "glissade_store_failures_total{kind=\"no_space\",store=\"fast\"} 1",
+            "glissade_store_failures_total{kind=\"no_space\",store=\"deep\"} 0",
+        ] {
+            assert!(shows(&metrics, line), "{line} in:\n{}", metrics.render());
+        }
     }
 
     #[test]

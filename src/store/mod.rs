@@ -8,6 +8,7 @@
 mod error;
 pub mod file;
 mod http;
+mod metered;
 mod naming;
 pub mod rbd;
 mod registry;

@@ -11,8 +11,10 @@ use futures_util::future::BoxFuture;
 use crate::config;
 use crate::image::Location;
 use crate::limits::SLOT_BYTES;
+use crate::observe::Metrics;
 use crate::store::file::{FileStore, Policy};
 use crate::store::http::HttpStore;
+use crate::store::metered::Metered;
 use crate::store::rbd::{Connections, RbdStore};
 use crate::store::s3::S3Store;
 use crate::store::{SizeHint, Source, Store, StoreError, StoreErrorKind};
@@ -66,6 +68,16 @@ impl Registry {
             default: default.clone(),
             is_multi: *is_multi,
         })
+    }
+
+    /// The same with every store's calls counted.
+    #[must_use]
+    pub fn metered(mut self, metrics: &Metrics) -> Self {
+        for entry in &mut self.entries {
+            let figures = metrics.store(entry.store.id());
+            entry.store = Arc::new(Metered::new(Arc::clone(&entry.store), figures));
+        }
+        self
     }
 
     /// A registry of given stores and no reserved ones, for tests.
