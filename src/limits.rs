@@ -23,14 +23,17 @@ pub const LANE_DEPTH: usize = 3;
 pub const SLOTS_PER_UPLOAD_MAX: usize = 1 // being received into
     + WRITES_IN_FLIGHT_MAX // being written
     + LANE_DEPTH; // being hashed
-/// Writes of one upload to Ceph in flight, a slot each: a little more than three objects of the
-/// usual 8 MiB.
-/// librbd joins neighbours while an object is busy. More wait in the OSD's queue and add latency.
-pub const RBD_WRITES_IN_FLIGHT_MAX: usize = 26;
+/// Slots of one upload to Ceph that are being written or wait for their neighbours: a little more
+/// than three objects of the usual 8 MiB. More wait in the OSD's queue and add latency.
+pub const RBD_SLOTS_IN_FLIGHT_MAX: usize = 26;
+/// Slots that become one write while others are in flight. It costs both sides less than a write
+/// for each, and the OSD can still work on several writes at once, which whole objects would leave
+/// too few of.
+pub const RBD_SLOTS_PER_WRITE_MAX: usize = 4;
 /// Slots one upload to Ceph may hold, where the operator has set no bound: 30 MiB, so that with
 /// everything else that it has it stays within 32 MiB.
 pub const SLOTS_PER_RBD_UPLOAD_MAX: usize = 1 // being received into
-    + RBD_WRITES_IN_FLIGHT_MAX // being written
+    + RBD_SLOTS_IN_FLIGHT_MAX // being written
     + LANE_DEPTH; // being hashed
 /// Slots that stay resident and registered with the ring.
 pub const SLOTS_WARM: usize = 32;

@@ -270,8 +270,7 @@ impl Metrics {
     #[must_use]
     pub fn store(&self, id: &str) -> StoreFigures {
         let Shared { store_written_bytes, store_call_seconds, store_failures, .. } = &*self.shared;
-        let call =
-            |call: &StoreCall| store_call_seconds.with_label_values(&[id, call.name()]);
+        let call = |call: &StoreCall| store_call_seconds.with_label_values(&[id, call.name()]);
         let failure =
             |failure: &StoreFailure| store_failures.with_label_values(&[id, failure.name()]);
         StoreFigures {

@@ -10,7 +10,7 @@ use super::cluster::Pool;
 use super::completion::{Flights, Pending, submit};
 use super::error::{RbdError, check};
 use super::sys::{
-    Ceph, c_string, rbd_image_spec_t, rbd_image_t, rbd_image_watcher_t, text_at, text_in,
+    Ceph, c_string, iovec, rbd_image_spec_t, rbd_image_t, rbd_image_watcher_t, text_at, text_in,
 };
 use crate::buffer::{Frozen, Slot};
 use crate::limits::SLOT_BYTES;
@@ -37,6 +37,16 @@ fn list<E>(
         }
     }
     Err(-libc::EAGAIN)
+}
+
+/// A chunk, as C describes it.
+fn piece(chunk: &Frozen) -> iovec {
+    iovec { iov_base: chunk.as_ptr().cast_mut().cast(), iov_len: chunk.len() }
+}
+
+/// Lets go of chunks and tells how many they were.
+fn released(chunks: Vec<Frozen>) -> usize {
+    chunks.len()
 }
 
 impl Pool {
@@ -173,18 +183,28 @@ impl fmt::Debug for Image {
 }
 
 impl Image {
-    /// Writes a chunk at `offset`. The operation holds the chunk until librbd has let go of it.
+    /// Writes chunks that follow each other from `offset`. The operation holds them until librbd
+    /// has let go of them; its end tells how many they were.
     ///
     /// # Errors
     /// When librbd takes no operation; the future tells what became of it.
-    pub fn write(&self, chunk: Frozen, offset: u64) -> Result<Pending<()>, RbdError> {
-        let (bytes, len) = (chunk.as_ptr(), chunk.len());
-        submit(self.ceph(), &self.open.flights, chunk, drop, |completion| {
-            // SAFETY: rbd_aio_write needs an open handle, which `self` is, and `len` bytes that
-            // stay and don't change until the callback. They lie in the slot of `chunk`, which the
-            // operation owns until then; slots don't move, and a frozen one is never written.
+    pub fn write(&self, chunks: Vec<Frozen>, offset: u64) -> Result<Pending<usize>, RbdError> {
+        let pieces: Vec<iovec> = chunks.iter().map(piece).collect();
+        let count = c_int::try_from(pieces.len()).unwrap_or(c_int::MAX);
+        submit(self.ceph(), &self.open.flights, chunks, released, |completion| {
+            // SAFETY: rbd_aio_writev needs an open handle, which `self` is, an array that lives
+            // until it returns, and memory in the array's pieces that stays and doesn't change
+            // until the callback. They lie in the slots of `chunks`, which the operation owns until
+            // then; slots don't move, and a frozen one is never written. librbd only reads them
+            // although the type says otherwise.
             unsafe {
-                self.ceph().rbd_aio_write(self.open.raw, offset, len, bytes.cast(), completion)
+                self.ceph().rbd_aio_writev(
+                    self.open.raw,
+                    pieces.as_ptr(),
+                    count,
+                    offset,
+                    completion,
+                )
             }
         })
     }

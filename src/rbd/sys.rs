@@ -23,7 +23,7 @@ mod bindings {
 }
 
 pub(super) use bindings::{
-    Ceph, rados_ioctx_t, rados_t, rbd_completion_t, rbd_image_spec_t, rbd_image_t,
+    Ceph, iovec, rados_ioctx_t, rados_t, rbd_completion_t, rbd_image_spec_t, rbd_image_t,
     rbd_image_watcher_t,
 };
 
@@ -69,7 +69,7 @@ fn missing(ceph: &Ceph) -> Option<&'static str> {
         rados_ioctx_destroy rbd_create3 rbd_open rbd_close rbd_get_size rbd_get_id rbd_resize
         rbd_flush rbd_remove rbd_rename rbd_trash_move rbd_list2 rbd_image_spec_list_cleanup
         rbd_watchers_list rbd_watchers_list_cleanup rbd_snap_create rbd_snap_remove
-        rbd_snap_protect rbd_snap_unprotect rbd_snap_is_protected rbd_aio_write rbd_aio_read
+        rbd_snap_protect rbd_snap_unprotect rbd_snap_is_protected rbd_aio_writev rbd_aio_read
         rbd_aio_create_completion rbd_aio_get_return_value rbd_aio_release
     );
     found.into_iter().find(|(_, is_there)| !is_there).map(|(name, _)| name)

@@ -7,10 +7,13 @@ mod drops;
 mod shortcuts;
 
 use std::io::Read;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
+
 use super::{Draft, Reader, SizeHint, Source, Store, StoreErrorKind};
-use crate::buffer::{Arena, Share};
+use crate::buffer::{Arena, Share, Slot};
 use crate::image::{ImageId, Location};
 use crate::limits::{KIB, MIB, SLOT_BYTES};
 use crate::ring::Engines;
@@ -65,9 +68,17 @@ pub(crate) fn bytes(len: usize) -> Vec<u8> {
 
 async fn write(draft: &mut dyn Draft, share: &Share, data: &[u8], piece: usize) {
     for piece in data.chunks(piece) {
-        let mut slot = share.take().await;
+        let mut slot = take(draft, share).await;
         slot.as_mut_slice()[..piece.len()].copy_from_slice(piece);
         draft.write(slot.freeze(piece.len())).await.unwrap();
+    }
+}
+
+/// A slot, waited for as an upload does: the draft may have to go on before there is one.
+async fn take(draft: &mut dyn Draft, share: &Share) -> Slot {
+    match select(pin!(share.take()), draft.idle()).await {
+        Either::Left((slot, _)) => slot,
+        Either::Right(((), taking)) => taking.await,
     }
 }
 

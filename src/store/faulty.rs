@@ -181,6 +181,10 @@ impl Draft for FaultyDraft {
         self.inner.write(chunk).await
     }
 
+    async fn idle(&mut self) {
+        self.inner.idle().await;
+    }
+
     async fn seal(self: Box<Self>) -> Result<Location, StoreError> {
         match self.plan.pass(Call::Seal).await {
             Ok(_) => self.inner.seal().await,

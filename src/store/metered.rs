@@ -148,6 +148,10 @@ impl Draft for MeteredDraft {
         Ok(())
     }
 
+    async fn idle(&mut self) {
+        self.inner.idle().await;
+    }
+
     async fn seal(self: Box<Self>) -> Result<Location, StoreError> {
         timed(&self.figures, StoreCall::Seal, self.inner.seal()).await
     }

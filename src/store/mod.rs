@@ -189,6 +189,12 @@ pub trait Draft: Send + fmt::Debug {
     /// a failure of an earlier write is reported by a later call.
     async fn write(&mut self, chunk: Frozen) -> Result<(), StoreError>;
 
+    /// Goes on with what the draft keeps until more comes, if it keeps any. Whoever feeds it waits
+    /// for the next chunk, and for the slot that it comes in, beside this: drafts that keep slots
+    /// and are not asked could wait for each other. May be dropped at any point; a failure is
+    /// reported by a later call.
+    async fn idle(&mut self) {}
+
     /// Waits for everything written, syncs it as the store's durability asks, and makes it
     /// visible under its final name.
     async fn seal(self: Box<Self>) -> Result<Location, StoreError>;

@@ -12,9 +12,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 
 use super::janitor::remove;
 use crate::buffer::{Arena, Frozen, Share};
@@ -135,9 +135,20 @@ impl FanOut {
         Self { branches: targets.into_iter().map(branch).collect(), leaving: Leaving::new() }
     }
 
-    /// Waits for something else while failed drafts go on leaving: they hold slots.
+    /// Waits for something else while failed drafts go on leaving and the others with what they
+    /// keep: both hold slots.
     pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
-        meanwhile(&mut self.leaving, work).await
+        let Self { branches, leaving } = self;
+        let mut idle = pin!(join_all(branches.iter_mut().filter_map(Branch::idle)).fuse());
+        let mut work = pin!(work);
+        let both = poll_fn(|context| {
+            let done = work.as_mut().poll(context);
+            if done.is_pending() {
+                let _ = idle.as_mut().poll(context);
+            }
+            done
+        });
+        meanwhile(leaving, both).await
     }
 
     /// Gives a chunk to every draft. Fails when none is left, as the first of them did.
@@ -190,6 +201,11 @@ impl Branch {
         if let Err(error) = draft.write(chunk).await {
             self.fail(error);
         }
+    }
+
+    /// See [`Draft::idle`].
+    fn idle(&mut self) -> Option<impl Future<Output = ()>> {
+        self.draft.as_mut().map(|draft| draft.idle())
     }
 
     async fn seal(&mut self, note: &RefCell<impl FnMut(&Arc<dyn Store>, &Location)>) {

@@ -2,7 +2,9 @@
 //! than.
 //!
 //! For rbd it is Ceph's own `rbd bench`, in the same pool, with the same size of object and of
-//! write and as many in flight. For files it is direct writes into an allocated file without a
+//! write, as many in flight, and in the same order: from the first byte to the last. (What it does
+//! by itself is as many streams as there are writes in flight, spread over the image, which keeps
+//! more of a cluster busy than any single stream can.) For files it is direct writes into an allocated file without a
 //! name in the same directory, synced where the store would sync. Other kinds have none.
 
 use std::fs::{File, OpenOptions};
@@ -19,7 +21,7 @@ use super::BenchError;
 use super::report::ratio;
 use super::usage::cpu_of_children;
 use crate::config::{Durability, FileStore, RbdStore, Settings, StoreKind};
-use crate::limits::{RBD_WRITES_IN_FLIGHT_MAX, SLOT_BYTES, WRITES_IN_FLIGHT_MAX};
+use crate::limits::{RBD_SLOTS_IN_FLIGHT_MAX, SLOT_BYTES, WRITES_IN_FLIGHT_MAX};
 
 /// MiB in a slot, and in a GiB.
 const SLOT_MIB: f64 = SLOT_BYTES as f64 / 1_048_576.0;
@@ -31,6 +33,9 @@ pub(super) struct Turn {
     pub(super) mib_per_sec: f64,
     /// User and system time of every thread of ours, in seconds.
     pub(super) cpu_per_gib: f64,
+    /// Milliseconds of it after the last write was accepted: until all are done, and the object has
+    /// its name. Not a number where nothing is sealed.
+    pub(super) sealing_ms: f64,
 }
 
 impl Turn {
@@ -39,7 +44,12 @@ impl Turn {
         Self {
             mib_per_sec: ratio(mib, took.as_secs_f64()),
             cpu_per_gib: ratio(cpu.as_secs_f64(), mib / GIB_MIB),
+            sealing_ms: f64::NAN,
         }
+    }
+
+    pub(super) fn sealing(self, took: Duration) -> Self {
+        Self { sealing_ms: took.as_secs_f64() * 1000.0, ..self }
     }
 }
 
@@ -81,7 +91,7 @@ impl Limit {
     /// Writes in flight.
     pub(super) fn depth(&self) -> usize {
         match self {
-            Self::RbdBench(_) => RBD_WRITES_IN_FLIGHT_MAX,
+            Self::RbdBench(_) => RBD_SLOTS_IN_FLIGHT_MAX,
             Self::Direct(..) | Self::Itself => WRITES_IN_FLIGHT_MAX,
         }
     }
@@ -104,7 +114,7 @@ struct RbdBench<'a> {
 
 impl RbdBench<'_> {
     fn turn(&self, slots: u64) -> Result<Turn, BenchError> {
-        let (mib, depth) = (format!("{slots}M"), RBD_WRITES_IN_FLIGHT_MAX.to_string());
+        let (mib, depth) = (format!("{slots}M"), RBD_SLOTS_IN_FLIGHT_MAX.to_string());
         let name = format!("glissade-bench.{}", std::process::id());
         let object = (1_u64 << self.options.object_order).to_string() + "B";
         self.rbd(&["create", &name, "--size", &mib, "--object-size", &object])?;
@@ -120,6 +130,8 @@ impl RbdBench<'_> {
             &mib,
             "--io-threads",
             &depth,
+            "--io-pattern",
+            "full-seq",
             "--rbd-cache=false",
         ]);
         let cpu = cpu_of_children().saturating_sub(before);

@@ -14,6 +14,7 @@ mod client;
 mod control;
 mod lanes;
 mod limit;
+mod machine;
 mod process;
 mod report;
 mod scratch;

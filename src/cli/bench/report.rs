@@ -10,6 +10,7 @@ use super::ByteSize;
 use super::client::Span;
 use super::control::Kind;
 use super::limit::Turn;
+use super::machine::Machine;
 use super::usage::CpuSpent;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -23,6 +24,7 @@ pub(super) struct Measured {
     /// One for each stream.
     pub(super) spans: Vec<Span>,
     pub(super) cpu: CpuSpent,
+    pub(super) machine: Machine,
     /// Highest resident memory during the turn, in bytes.
     pub(super) peak: u64,
     /// Resident memory before the first request, in bytes.
@@ -47,6 +49,7 @@ impl Measured {
             cpu_control: per_gib(cpu.control),
             cpu_exited: per_gib(cpu.exited),
             lanes_busy: ratio(cpu.lanes.as_secs_f64(), self.wall().as_secs_f64()),
+            machine: self.machine,
             peak_mib: self.peak as f64 / MIB,
             above_idle_mib: above_idle,
             upload_mib: ratio(above_idle, seconds.len() as f64),
@@ -94,6 +97,8 @@ pub struct Figures {
     pub cpu_exited: f64,
     /// Cores that hashed all the time: 1 for one upload is as fast as its hashes can be.
     pub lanes_busy: f64,
+    /// Who kept the machine's cores busy.
+    pub machine: Machine,
     /// Highest resident memory.
     pub peak_mib: f64,
     /// The peak less what was resident before.
@@ -106,7 +111,7 @@ pub struct Figures {
 type Row = (&'static str, fn(&Figures) -> f64);
 
 /// The rows of the table, in order; indented ones are parts of the one above.
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 20] = [
     ("throughput, MiB/s", |figures| figures.mib_per_sec),
     ("slowest stream / mean", |figures| figures.slowest_to_mean),
     ("server CPU-s per GiB", |figures| figures.cpu_total),
@@ -116,6 +121,14 @@ const ROWS: [Row; 12] = [
     ("    control", |figures| figures.cpu_control),
     ("    threads that ended", |figures| figures.cpu_exited),
     ("lanes busy, cores", |figures| figures.lanes_busy),
+    ("machine busy, cores", |figures| figures.machine.busy),
+    ("  server", |figures| figures.machine.server),
+    ("  client", |figures| figures.machine.client),
+    ("  ceph-osd", |figures| figures.machine.osd),
+    ("  everything else", |figures| figures.machine.others),
+    ("machine idle, cores", |figures| figures.machine.idle),
+    ("  waiting for a disk", |figures| figures.machine.waiting),
+    ("stolen by the host, cores", |figures| figures.machine.stolen),
     ("peak memory, MiB", |figures| figures.peak_mib),
     ("  above idle, MiB", |figures| figures.above_idle_mib),
     ("  of each upload, MiB", |figures| figures.upload_mib),
@@ -135,6 +148,16 @@ impl Figures {
             cpu_control: of(|round| round.cpu_control),
             cpu_exited: of(|round| round.cpu_exited),
             lanes_busy: of(|round| round.lanes_busy),
+            machine: Machine {
+                busy: of(|round| round.machine.busy),
+                server: of(|round| round.machine.server),
+                client: of(|round| round.machine.client),
+                osd: of(|round| round.machine.osd),
+                others: of(|round| round.machine.others),
+                idle: of(|round| round.machine.idle),
+                waiting: of(|round| round.machine.waiting),
+                stolen: of(|round| round.machine.stolen),
+            },
             peak_mib: of(|round| round.peak_mib),
             above_idle_mib: of(|round| round.above_idle_mib),
             upload_mib: of(|round| round.upload_mib),
@@ -154,6 +177,7 @@ impl Figures {
             cpu_control: f64::NAN,
             cpu_exited: f64::NAN,
             lanes_busy: f64::NAN,
+            machine: Machine::UNKNOWN,
             peak_mib: f64::NAN,
             above_idle_mib: f64::NAN,
             upload_mib: f64::NAN,
@@ -338,6 +362,7 @@ const STORE_LEGEND: &str = "
 Memory is above what the server holds after one small upload, which has connected it to the store,
 with every slot that it has by then: 32 are there from the start.
 One upload can't be faster than its hashes: it is bound by them where its lanes are busy all the time.
+Where no core of the machine is idle, it is bound by the machine.
 ";
 
 const LEGEND: &str = "
@@ -362,7 +387,8 @@ mod tests {
         let (lanes, total) = (Duration::from_secs(lanes), Duration::from_secs(total));
         let cpu = CpuSpent { total, lanes, engine: total - lanes, ..CpuSpent::default() };
         let spans = seconds.iter().map(span).collect();
-        Measured { size: 1 << 30, spans, cpu, peak: 50 << 20, idle: 20 << 20 }
+        let machine = Machine { busy: 1.5, ..Machine::UNKNOWN };
+        Measured { size: 1 << 30, spans, cpu, machine, peak: 50 << 20, idle: 20 << 20 }
     }
 
     fn setup() -> Setup {
@@ -433,6 +459,12 @@ mod tests {
             ),
             "{table}"
         );
+        assert!(
+            table.contains(
+                "machine busy, cores                  1.50           1.50           1.50\n"
+            ),
+            "{table}"
+        );
         assert!(table.contains("2 x 1 GiB, Content-Length, to data\n"), "{table}");
         assert!(table.contains("glissade / plain: throughput 1.00, CPU 1.00\n"), "{table}");
         let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
@@ -444,7 +476,7 @@ mod tests {
     #[test]
     fn what_is_not_known_of_a_limit_is_not_shown_as_a_figure() {
         let ours = vec![measured(&[2], 1, 3).figures()];
-        let turn = Turn { mib_per_sec: 256.0, cpu_per_gib: 0.5 };
+        let turn = Turn { mib_per_sec: 256.0, cpu_per_gib: 0.5, sealing_ms: f64::NAN };
         let subjects = [("glissade", ours), ("rbd bench", vec![Figures::of_limit(turn)])];
         let setup = Setup { store: Some("store deep (rbd)".into()), ..setup() };
         let report = Report::new(setup, subjects.into_iter());

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::client::{Framing, Payload, Uploads, exchange};
 use super::control::Kind;
 use super::limit::Limit;
+use super::machine::MachineSample;
 use super::process::{ADMIN, Launch, SERVING, Server};
 use super::report::{Figures, Measured, Report, Setup};
 use super::scratch::Scratch;
@@ -215,15 +216,16 @@ impl UploadBench {
         let sample =
             || CpuSample::of(server.pid()).map_err(BenchError::io("reading a child's CPU time"));
         forget_peak(server.pid());
-        let before = sample()?;
+        let (machine, before) = (MachineSample::now(), sample()?);
         let spans = uploads.send()?;
         let cpu = sample()?.since(&before);
+        let machine = MachineSample::now().since(&machine, cpu.total);
         let memory =
             Memory::of(server.pid()).map_err(BenchError::io("reading a child's memory"))?;
         uploads.verify(hashes)?;
         uploads.delete()?;
         let (size, peak, idle) = (self.size.0, memory.peak, server.idle);
-        Ok(Measured { size, spans, cpu, peak, idle })
+        Ok(Measured { size, spans, cpu, machine, peak, idle })
     }
 
     fn report(&self, store: Option<String>, subjects: Vec<Subject>) -> Report {

@@ -98,6 +98,17 @@ pub(super) fn cpu_of_children() -> Duration {
     times_of_stat(&stat, 13).unwrap_or_default()
 }
 
+/// CPU time of all living processes of a name.
+pub(super) fn cpu_of_named(name: &str) -> Duration {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let cpu = processes.filter_map(|process| {
+        let named = fs::read_to_string(process.path().join("comm")).ok()?;
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        (named.trim_end() == name).then(|| cpu_of_stat(&stat))?
+    });
+    cpu.sum()
+}
+
 /// A process and all that descend from it, as they are now.
 pub(super) fn family(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
@@ -210,6 +221,13 @@ mod tests {
         let children = stat.replace("250 50 0 0", "250 50 30 12");
         let spent = Duration::from_nanos(42 * (1_000_000_000 / ticks));
         assert_eq!(times_of_stat(&children, 13), Some(spent));
+    }
+
+    #[test]
+    fn processes_are_found_by_their_name() {
+        let own = fs::read_to_string("/proc/self/comm").unwrap();
+        while cpu_of_named(own.trim_end()) == Duration::ZERO {}
+        assert_eq!(cpu_of_named("no such process"), Duration::ZERO);
     }
 
     #[test]

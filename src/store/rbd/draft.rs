@@ -1,16 +1,25 @@
 //! An image being written: many writes in flight, straight from the slots, sized ahead of them.
-
-use std::collections::VecDeque;
+//!
+//! A write costs librbd and the OSD much the same whatever its length, so chunks that come while
+//! writes are in flight are gathered, a few at a time. What is gathered never waits for chunks that
+//! nobody has: it is sent as soon as nothing is in flight any more (see [`Draft::idle`]).
 
 use async_trait::async_trait;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 
 use super::unsealed::Unsealed;
 use crate::buffer::Frozen;
 use crate::image::Location;
-use crate::limits::{DISCARD_WAIT, RBD_GROW_BYTES, RBD_WRITES_IN_FLIGHT_MAX};
+use crate::limits::{
+    DISCARD_WAIT, RBD_GROW_BYTES, RBD_SLOTS_IN_FLIGHT_MAX, RBD_SLOTS_PER_WRITE_MAX, SLOT_BYTES,
+};
 use crate::rbd::{Pending, RbdError};
 use crate::ring;
 use crate::store::{Draft, SizeHint, StoreError, StoreErrorKind};
+
+/// Where writes end: objects are multiples of it, as long as they are not tiny.
+const WRITE_BYTES: u64 = (RBD_SLOTS_PER_WRITE_MAX * SLOT_BYTES) as u64;
 
 #[derive(Debug)]
 pub(super) struct RbdDraft {
@@ -25,7 +34,13 @@ pub(super) struct RbdDraft {
     size: u64,
     /// How much it grows when it has to (`RB-03`).
     step: u64,
-    in_flight: VecDeque<Pending<()>>,
+    /// The last chunks, which are not sent yet.
+    gathered: Vec<Frozen>,
+    in_flight: FuturesUnordered<Pending<usize>>,
+    /// Slots that are gathered or in flight.
+    held: usize,
+    /// Of a write that ended while nobody could be told.
+    failure: Option<StoreError>,
 }
 
 impl RbdDraft {
@@ -38,7 +53,10 @@ impl RbdDraft {
             len: 0,
             size: size_of(hint),
             step: RBD_GROW_BYTES.0,
-            in_flight: VecDeque::with_capacity(RBD_WRITES_IN_FLIGHT_MAX),
+            gathered: Vec::new(),
+            in_flight: FuturesUnordered::new(),
+            held: 0,
+            failure: None,
         }
     }
 
@@ -47,15 +65,56 @@ impl RbdDraft {
         Self { is_thin, ..self }
     }
 
-    /// Waits until at most `left` writes are in flight; the first failure is the draft's.
-    async fn settle(&mut self, left: usize) -> Result<(), StoreError> {
-        while self.in_flight.len() > left {
-            let Some(oldest) = self.in_flight.front_mut() else { break };
-            let written = oldest.await;
-            self.in_flight.pop_front();
-            written.map_err(|error| self.failed("writing", &error))?;
+    /// Waits for one write, whichever ends first.
+    async fn land(&mut self) -> Result<(), StoreError> {
+        let landed = self.in_flight.next().await;
+        self.landed(landed)
+    }
+
+    /// Takes note of writes that have ended already.
+    fn look(&mut self) -> Result<(), StoreError> {
+        while let Some(landed @ Some(_)) = self.in_flight.next().now_or_never() {
+            self.landed(landed)?;
         }
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn landed(
+        &mut self,
+        write: Option<Result<(usize, usize), RbdError>>,
+    ) -> Result<(), StoreError> {
+        let Some(write) = write else { return Ok(()) };
+        let (_, slots) = write.map_err(|error| self.failed("writing", &error))?;
+        self.held -= slots;
         Ok(())
+    }
+
+    /// Sends what is gathered, as one write.
+    fn send(&mut self) -> Result<(), StoreError> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let chunks = std::mem::take(&mut self.gathered);
+        let bytes: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let image = self.unsealed.image().ok_or_else(closed)?;
+        let write = image.write(chunks, self.len - bytes);
+        self.in_flight.push(write.map_err(|error| self.failed("writing", &error))?);
+        Ok(())
+    }
+
+    /// Whether what is gathered should go now.
+    fn is_ripe(&self) -> bool {
+        self.in_flight.is_empty()
+            || self.gathered.len() >= RBD_SLOTS_PER_WRITE_MAX
+            || self.len.is_multiple_of(WRITE_BYTES)
+    }
+
+    /// Sends what is gathered when nothing is in flight any more.
+    async fn send_when_idle(&mut self) -> Result<(), StoreError> {
+        while !self.gathered.is_empty() && !self.in_flight.is_empty() {
+            self.land().await?;
+        }
+        self.send()
     }
 
     /// Makes room up to `end`, in steps that double. Writes in flight go on meanwhile.
@@ -102,20 +161,40 @@ async fn off_engine<T: Send + 'static>(
 #[async_trait(?Send)]
 impl Draft for RbdDraft {
     async fn write(&mut self, chunk: Frozen) -> Result<(), StoreError> {
-        let (start, end) = (self.len, self.len + chunk.len() as u64);
-        self.settle(RBD_WRITES_IN_FLIGHT_MAX - 1).await?;
-        if !(self.is_thin && chunk.is_zero()) {
-            self.grow(end).await?;
-            let image = self.unsealed.image().ok_or_else(closed)?;
-            let write = image.write(chunk, start).map_err(|e| self.failed("writing", &e))?;
-            self.in_flight.push_back(write);
+        self.look()?;
+        while self.held >= RBD_SLOTS_IN_FLIGHT_MAX {
+            self.land().await?;
         }
+        let end = self.len + chunk.len() as u64;
+        if self.is_thin && chunk.is_zero() {
+            self.send()?;
+            self.len = end;
+            return Ok(());
+        }
+        self.grow(end).await?;
+        self.gathered.push(chunk);
+        self.held += 1;
         self.len = end;
-        Ok(())
+        if self.is_ripe() { self.send() } else { Ok(()) }
+    }
+
+    async fn idle(&mut self) {
+        if self.failure.is_some() {
+            return;
+        }
+        if let Err(error) = self.send_when_idle().await {
+            // Nothing can become of what was gathered, and others may want its memory.
+            self.gathered.clear();
+            self.failure = Some(error);
+        }
     }
 
     async fn seal(mut self: Box<Self>) -> Result<Location, StoreError> {
-        self.settle(0).await?;
+        self.look()?;
+        self.send()?;
+        while !self.in_flight.is_empty() {
+            self.land().await?;
+        }
         let Self { unsealed, name, location, len, .. } = *self;
         let final_name = name.clone();
         let sealed = off_engine(move || unsealed.seal(len, &final_name)).await;

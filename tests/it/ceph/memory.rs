@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use glissade::limits::RBD_WRITES_IN_FLIGHT_MAX;
+use glissade::limits::RBD_SLOTS_IN_FLIGHT_MAX;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Ceph;
@@ -82,7 +82,7 @@ fn hold_up(ceph: &Ceph, server: &Server, turns: &Barrier) {
     eventually("all have begun", || active() == UPLOADS as f64);
     let stopped = Stopped::new(ceph);
     turns.wait();
-    let wanted = UPLOADS as f64 * RBD_WRITES_IN_FLIGHT_MAX as f64;
+    let wanted = UPLOADS as f64 * RBD_SLOTS_IN_FLIGHT_MAX as f64;
     let are_held = poll(HELD_LIMIT, || (server.slots() >= wanted).then_some(()));
     // What they receive beyond that waits, and is memory, too.
     std::thread::sleep(Duration::from_millis(500));

@@ -5,8 +5,10 @@
 //! names (`tests/env/with.sh`). They stop daemons and fill the cluster, so one runs at a time. The
 //! pool must hold nothing before and after each.
 
+mod copies;
 mod exchange;
 mod faults;
+mod located;
 mod memory;
 mod quota;
 mod tools;

@@ -9,7 +9,7 @@ mod report;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
@@ -131,18 +131,19 @@ impl Writer {
         let written = self.runtime.block_on(written);
         let (took, cpu) = (began.elapsed(), cpu_time().saturating_sub(before));
         let gone = |_| StoreError::new(StoreErrorKind::Unavailable, "the engine is gone");
-        let location = written.map_err(gone).and_then(|sealed| sealed).map_err(failed)?;
+        let (location, sealing) = written.map_err(gone).and_then(|end| end).map_err(failed)?;
         self.runtime.block_on(self.store.delete(&location)).map_err(failed)?;
-        Ok(Turn::new(slots, took, cpu))
+        Ok(Turn::new(slots, took, cpu).sealing(sealing))
     }
 }
 
+/// Writes and seals; tells how long the seal took.
 async fn fill(
     mut draft: Box<dyn Draft>,
     chunk: Frozen,
     slots: u64,
     is_over: Arc<AtomicBool>,
-) -> Result<Location, StoreError> {
+) -> Result<(Location, Duration), StoreError> {
     for _ in 0..slots {
         let written = if is_over.load(Ordering::Relaxed) {
             Err(StoreError::new(StoreErrorKind::Unavailable, "interrupted"))
@@ -154,7 +155,8 @@ async fn fill(
             return Err(error);
         }
     }
-    draft.seal().await
+    let sealing = Instant::now();
+    Ok((draft.seal().await?, sealing.elapsed()))
 }
 
 fn unknown(registry: &Registry, id: &str) -> BenchError {

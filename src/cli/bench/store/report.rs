@@ -71,10 +71,15 @@ impl fmt::Display for StoreReport {
         let mut row = |label: &str, figure: fn(&Turn) -> f64| {
             let [ours, least] =
                 [&self.draft, &self.beside].map(|turns| median(turns.iter().map(figure)));
-            writeln!(f, "{label:<18}{ours:>14.2}{least:>15.2}")
+            let [ours, least] = [ours, least].map(|figure| match figure.is_nan() {
+                true => "-".to_owned(),
+                false => format!("{figure:.2}"),
+            });
+            writeln!(f, "{label:<18}{ours:>14}{least:>15}")
         };
         row("throughput, MiB/s", |turn| turn.mib_per_sec)?;
         row("CPU-s per GiB", |turn| turn.cpu_per_gib)?;
+        row("sealing, ms", |turn| turn.sealing_ms)?;
         writeln!(f, "\ndraft / {limit}: throughput {ratio:.2}")
     }
 }
