@@ -33,6 +33,7 @@ mod keystone;
 mod limits;
 mod memory;
 mod peers;
+mod policies;
 mod proxies;
 mod s3;
 mod startup;

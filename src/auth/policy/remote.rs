@@ -2,7 +2,8 @@
 //!
 //! As in oslo.policy the caller waits, and only the answer `True`, in double quotes or without, lets
 //! them through. Without an answer nobody gets through at all, whatever the rest of the rule says:
-//! under a `not` a failure must not become a permission.
+//! under a `not` a failure must not become a permission. A status that tells of a failure is no
+//! answer, whatever stands in its body.
 //!
 //! Rules are asked in plain functions, so the exchange goes on on a thread of its own, and a thread
 //! of the runtime that asks lets others do its work meanwhile.
@@ -11,7 +12,7 @@ use std::cell::Cell;
 use std::sync::mpsc;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 use url::Url;
@@ -102,18 +103,16 @@ impl Remote {
             certificate: certificate.clone(),
             key: key.clone(),
         });
+        let http = Client::new(Options { deadlines, ..Options::default() })?;
+        let https = Client::new(Options { trust, credentials, deadlines, ..Options::default() })?;
+        // The last that can fail: a runtime may not be dropped where policies are read.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("policy")
             .enable_all()
             .build()
             .map_err(|error| ClientError::Setup(format!("no thread for policies: {error}")))?;
-        Ok(Self {
-            http: Client::new(Options { deadlines, ..Options::default() })?,
-            https: Client::new(Options { trust, credentials, deadlines, ..Options::default() })?,
-            sends_json: checks.sends_json,
-            runtime: Some(runtime),
-        })
+        Ok(Self { http, https, sends_json: checks.sends_json, runtime: Some(runtime) })
     }
 
     fn ask(&self, url: &str, question: &Question<'_>) -> Result<bool, String> {
@@ -128,9 +127,14 @@ impl Remote {
         let client = if url.scheme() == "https" { &self.https } else { &self.http }.clone();
         let exchange = async move {
             let answer = client.send(request).await?;
-            answer.whole(POLICY_ANSWER_BYTES_MAX).await
+            let status = answer.status();
+            Ok((status, answer.whole(POLICY_ANSWER_BYTES_MAX).await?))
         };
-        let answer = self.wait(exchange)?.map_err(|error| error.in_full())?;
+        let answered = self.wait(exchange)?.map_err(|error: ClientError| error.in_full());
+        let (status, answer) = answered?;
+        if !status.is_success() && status != StatusCode::FORBIDDEN {
+            return Err(format!("{} answers {status}; it has to say True or False", shown(&url)));
+        }
         let answer = String::from_utf8_lossy(&answer);
         tracing::debug!(url = shown(&url), %answer, "a remote check was answered");
         Ok(answer.trim_matches('"') == "True")
