@@ -1,8 +1,8 @@
 //! `[database]`: where the records are, and how patient to be with them (`CF-11`).
 //!
 //! URLs are SQLAlchemy's, as operators have them: a driver's name after the `+` is passed over,
-//! credentials are percent-escaped, and what psycopg2 and PyMySQL take from the query is taken from
-//! there. Passwords are never shown.
+//! credentials are percent-escaped, and what psycopg2, PyMySQL and mysqlclient take from the query is
+//! taken from there, or refused where it would protect a connection. Passwords are never shown.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ pub struct Server {
 pub struct Tls {
     /// How much is asked of it.
     pub mode: TlsMode,
-    /// Certificates of the authorities that may vouch for the server, PEM; the system's if `None`.
+    /// Certificates of authorities that may vouch for the server besides the system's, PEM.
     pub authorities: Option<PathBuf>,
     /// Our own certificate and its key, PEM.
     pub client: Option<(PathBuf, PathBuf)>,
@@ -202,9 +202,13 @@ fn url(text: &str, parameters: Option<&str>) -> Parsed<Connection> {
     let (scheme, rest) = text.trim().split_once("://").ok_or(FORM)?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let query = Query::parse([query, parameters.unwrap_or_default()]);
-    match scheme.split('+').next().unwrap_or(scheme) {
+    let (kind, driver) = match scheme.split_once('+') {
+        Some((kind, driver)) => (kind, Some(driver)),
+        None => (scheme, None),
+    };
+    match kind {
         "sqlite" => sqlite(rest),
-        "mysql" | "mariadb" => mysql(rest, &query).map(Connection::MySql),
+        "mysql" | "mariadb" => mysql(rest, &query, driver).map(Connection::MySql),
         "postgresql" | "postgres" => postgres(rest, &query).map(Connection::Postgres),
         _ => Err(format!("unknown kind of database; {FORM}")),
     }
@@ -238,25 +242,59 @@ impl Query {
         self.get(key).map(PathBuf::from)
     }
 
-    fn is_true(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|word| value::boolean(word) == Ok(true))
+    fn flag(&self, key: &str) -> Option<bool> {
+        self.get(key).and_then(|word| value::boolean(word).ok())
+    }
+
+    /// A certificate and its key, which may be in the same file.
+    fn pair(&self, certificate: &str, key: &str) -> Option<(PathBuf, PathBuf)> {
+        let certificate = self.path(certificate)?;
+        let key = self.path(key).unwrap_or_else(|| certificate.clone());
+        Some((certificate, key))
     }
 }
 
-fn mysql(rest: &str, query: &Query) -> Parsed<Server> {
+fn mysql(rest: &str, query: &Query, driver: Option<&str>) -> Parsed<Server> {
     let mut server = server(rest)?;
     server.socket = query.path("unix_socket");
-    server.tls.authorities = query.path("ssl_ca");
-    server.tls.client = query.path("ssl_cert").zip(query.path("ssl_key"));
-    server.tls.mode = match &server.tls.authorities {
-        _ if query.is_true("ssl_disabled") => TlsMode::Off,
-        _ if query.is_true("ssl_verify_identity") => TlsMode::VerifyHost,
-        Some(_) => TlsMode::VerifyAuthority,
-        None if query.is_true("ssl_verify_cert") => TlsMode::VerifyAuthority,
-        None if server.tls.client.is_some() || query.is_true("ssl") => TlsMode::Required,
-        None => TlsMode::Preferred,
-    };
+    server.tls = mysql_tls(query, driver == Some("pymysql"))?;
     Ok(server)
+}
+
+/// What SQLAlchemy hands to PyMySQL and to mysqlclient. Where PyMySQL is given authorities it wants
+/// the host's name in the certificate as well.
+fn mysql_tls(query: &Query, is_pymysql: bool) -> Parsed<Tls> {
+    if query.get("ssl_capath").is_some() {
+        return Err("authorities are read from one file; give it as ssl_ca, not ssl_capath".into());
+    }
+    let (authorities, client) = (query.path("ssl_ca"), query.pair("ssl_cert", "ssl_key"));
+    let checks_name = query.flag("ssl_check_hostname").unwrap_or(is_pymysql);
+    let mode = match (query.get("ssl_mode"), query.flag("ssl_verify_cert")) {
+        _ if query.flag("ssl_disabled") == Some(true) => TlsMode::Off,
+        (Some(mode), _) => mysql_mode(mode)?,
+        _ if query.flag("ssl_verify_identity") == Some(true) => TlsMode::VerifyHost,
+        (_, Some(false)) => TlsMode::Required,
+        (_, Some(true)) if authorities.is_none() => TlsMode::VerifyAuthority,
+        _ if authorities.is_some() && checks_name => TlsMode::VerifyHost,
+        _ if authorities.is_some() => TlsMode::VerifyAuthority,
+        _ if client.is_some() || query.flag("ssl") == Some(true) => TlsMode::Required,
+        _ => TlsMode::Preferred,
+    };
+    Ok(Tls { mode, authorities, client })
+}
+
+/// `ssl_mode` of mysqlclient.
+fn mysql_mode(word: &str) -> Parsed<TlsMode> {
+    match word.to_ascii_uppercase().as_str() {
+        "DISABLED" => Ok(TlsMode::Off),
+        "PREFERRED" => Ok(TlsMode::Preferred),
+        "REQUIRED" => Ok(TlsMode::Required),
+        "VERIFY_CA" => Ok(TlsMode::VerifyAuthority),
+        "VERIFY_IDENTITY" => Ok(TlsMode::VerifyHost),
+        _ => {
+            Err("give ssl_mode DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY".into())
+        }
+    }
 }
 
 fn postgres(rest: &str, query: &Query) -> Parsed<Server> {
@@ -272,19 +310,39 @@ fn postgres(rest: &str, query: &Query) -> Parsed<Server> {
     if let Some(port) = query.get("port") {
         server.port = Some(self::port(port)?);
     }
-    server.tls.authorities = query.path("sslrootcert");
-    server.tls.client = query.path("sslcert").zip(query.path("sslkey"));
-    server.tls.mode = match query.get("sslmode") {
-        None | Some("prefer") => TlsMode::Preferred,
-        Some("disable" | "allow") => TlsMode::Off,
-        Some("require") => TlsMode::Required,
-        Some("verify-ca") => TlsMode::VerifyAuthority,
+    server.tls = postgres_tls(query)?;
+    Ok(server)
+}
+
+/// What libpq takes. Where it is given authorities, `require` asks for them.
+fn postgres_tls(query: &Query) -> Parsed<Tls> {
+    for (key, remedy) in [
+        ("sslcrl", "revoked certificates are not looked for"),
+        ("sslcrldir", "revoked certificates are not looked for"),
+        ("sslpassword", "give a key without a password"),
+    ] {
+        if query.get(key).is_some() {
+            return Err(format!("{key} can't be honoured: {remedy}; leave it out"));
+        }
+    }
+    let root = query.path("sslrootcert");
+    let is_system = root.as_deref() == Some(Path::new("system"));
+    let mode = match query.get("sslmode") {
+        None if is_system => TlsMode::VerifyHost,
+        None | Some("prefer" | "allow") => TlsMode::Preferred,
+        Some("disable") => TlsMode::Off,
+        Some("require") if root.is_none() => TlsMode::Required,
+        Some("require" | "verify-ca") => TlsMode::VerifyAuthority,
         Some("verify-full") => TlsMode::VerifyHost,
         Some(_) => {
             return Err("give sslmode disable, prefer, require, verify-ca or verify-full".into());
         }
     };
-    Ok(server)
+    if is_system && mode != TlsMode::VerifyHost {
+        return Err("sslrootcert=system needs sslmode=verify-full".into());
+    }
+    let client = query.pair("sslcert", "sslkey");
+    Ok(Tls { mode, authorities: root.filter(|_| !is_system), client })
 }
 
 /// `user:password@host:port/name`.
@@ -429,16 +487,33 @@ mod tests {
 
     #[test]
     fn cf_11_mysql_encryption() {
-        for (query, mode) in [
-            ("", TlsMode::Preferred),
-            ("?ssl_disabled=true", TlsMode::Off),
-            ("?ssl=true", TlsMode::Required),
-            ("?ssl_ca=/ca.pem", TlsMode::VerifyAuthority),
-            ("?ssl_ca=/ca.pem&ssl_verify_identity=true", TlsMode::VerifyHost),
-            ("?ssl_cert=/c.pem&ssl_key=/k.pem", TlsMode::Required),
+        for (query, pymysql, mysqlclient) in [
+            ("", TlsMode::Preferred, TlsMode::Preferred),
+            ("?ssl_disabled=true", TlsMode::Off, TlsMode::Off),
+            ("?ssl=true", TlsMode::Required, TlsMode::Required),
+            ("?ssl_ca=/ca", TlsMode::VerifyHost, TlsMode::VerifyAuthority),
+            (
+                "?ssl_ca=/ca&ssl_check_hostname=false",
+                TlsMode::VerifyAuthority,
+                TlsMode::VerifyAuthority,
+            ),
+            ("?ssl_ca=/ca&ssl_check_hostname=1", TlsMode::VerifyHost, TlsMode::VerifyHost),
+            ("?ssl_ca=/ca&ssl_verify_identity=true", TlsMode::VerifyHost, TlsMode::VerifyHost),
+            ("?ssl_ca=/ca&ssl_verify_cert=true", TlsMode::VerifyHost, TlsMode::VerifyAuthority),
+            ("?ssl_ca=/ca&ssl_verify_cert=false", TlsMode::Required, TlsMode::Required),
+            ("?ssl_verify_cert=true", TlsMode::VerifyAuthority, TlsMode::VerifyAuthority),
+            ("?ssl_cert=/c.pem&ssl_key=/k.pem", TlsMode::Required, TlsMode::Required),
+            ("?ssl_mode=verify_identity", TlsMode::VerifyHost, TlsMode::VerifyHost),
+            ("?ssl_mode=REQUIRED&ssl_ca=/ca", TlsMode::Required, TlsMode::Required),
         ] {
-            assert_eq!(mysql_of(&format!("mysql://db/g{query}")).tls.mode, mode, "{query}");
+            let mode = |scheme: &str| mysql_of(&format!("{scheme}://db/g{query}")).tls.mode;
+            assert_eq!(mode("mysql+pymysql"), pymysql, "{query}");
+            assert_eq!((mode("mysql"), mode("mysql+mysqldb")), (mysqlclient, mysqlclient));
         }
+        assert!(refused("mysql://db/g?ssl_capath=/etc/ssl/certs").contains("ssl_ca"));
+        assert!(refused("mysql://db/g?ssl_mode=yes").contains("VERIFY_CA"));
+        let in_one = mysql_of("mysql://db/g?ssl_cert=/both.pem").tls;
+        assert_eq!(in_one.client, Some(("/both.pem".into(), "/both.pem".into())));
         let tls = mysql_of("mysql://db/g?ssl_ca=/ca.pem&ssl_cert=/c.pem&ssl_key=/k.pem").tls;
         assert_eq!(tls.authorities.as_deref(), Some(Path::new("/ca.pem")));
         assert_eq!(tls.client, Some(("/c.pem".into(), "/k.pem".into())));
@@ -456,6 +531,26 @@ mod tests {
         assert_eq!(postgres_of("postgres:///g?host=db2").host, "db2");
         assert!(refused("postgresql:///g?host=a,b").contains("one host"));
         assert!(refused("postgresql://db/g?sslmode=always").contains("verify-full"));
+    }
+
+    #[test]
+    fn cf_11_postgresql_encryption() {
+        for (query, mode) in [
+            ("", TlsMode::Preferred),
+            ("?sslmode=allow", TlsMode::Preferred),
+            ("?sslmode=disable&sslrootcert=/ca", TlsMode::Off),
+            ("?sslmode=require", TlsMode::Required),
+            ("?sslmode=require&sslrootcert=/ca", TlsMode::VerifyAuthority),
+            ("?sslmode=verify-ca", TlsMode::VerifyAuthority),
+            ("?sslrootcert=system", TlsMode::VerifyHost),
+        ] {
+            assert_eq!(postgres_of(&format!("postgresql://db/g{query}")).tls.mode, mode, "{query}");
+        }
+        let tls = postgres_of("postgresql://db/g?sslmode=verify-full&sslrootcert=system").tls;
+        assert_eq!(tls.authorities, None);
+        for odd in ["sslcrl=/crl", "sslpassword=x", "sslrootcert=system&sslmode=require"] {
+            refused(&format!("postgresql://db/g?{odd}"));
+        }
     }
 
     #[test]

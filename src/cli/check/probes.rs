@@ -10,14 +10,16 @@ use rustix::process::{Resource, getrlimit};
 use super::super::db::{self, DbCommand};
 use super::super::serve::{ServeError, listen, property_rules, take_requests};
 use super::places;
+use super::report::in_full;
 use crate::api::server::Listener;
 use crate::auth::{Enforcer, Keystone, Limits};
 use crate::buffer::Arena;
 use crate::config::{
-    Identity, KeystoneAuth, KeystoneLimits, RbdStore, S3Store, Settings, Store, StoreKind,
+    Connection, Database, Identity, KeystoneAuth, KeystoneLimits, RbdStore, S3Store, Settings,
+    Store, StoreKind,
 };
 use crate::limits::{ADMIN_BACKLOG, CHECK_FILES_MIN, CHECK_WAIT, SLOT_BYTES};
-use crate::meta::REVISION;
+use crate::meta::{REVISION, SqlRepo};
 use crate::observe::Metrics;
 use crate::rbd;
 use crate::ring::{EngineKind, Engines};
@@ -71,6 +73,9 @@ pub(super) async fn all(settings: &Settings) -> Vec<Probe> {
     }
     probes.push(Probe::new("policy", policy(settings)));
     probes.push(Probe::new("database", database(settings).await));
+    if let Some(replica) = &settings.database.slave_connection {
+        probes.push(Probe::new("database replica", self::replica(replica, settings).await));
+    }
     for store in &settings.stores.stores {
         probes.push(Probe::new(format!("store {}", store.id), self::store(store, settings).await));
     }
@@ -100,6 +105,25 @@ async fn database(settings: &Settings) -> Outcome {
         Ok(Ok(revision)) => Outcome::Doubtful(format!(
             "revision {revision}, and this program needs {REVISION}: run `glance-manage db sync`"
         )),
+    }
+}
+
+/// A server starts without its replica, and answers no list until it is there.
+async fn replica(replica: &Connection, settings: &Settings) -> Outcome {
+    let database = Database { connection: replica.clone(), ..settings.database.clone() };
+    match tokio::time::timeout(CHECK_WAIT, SqlRepo::revision(&database)).await {
+        Err(_) => silent(),
+        Ok(Ok(Some(revision))) if revision == REVISION => {
+            Outcome::Fine(format!("{replica}, revision {revision}; lists are read there"))
+        }
+        Ok(Ok(found)) => Outcome::Doubtful(format!(
+            "{replica} has revision {}, and lists need {REVISION}",
+            found.as_deref().unwrap_or("none")
+        )),
+        Ok(Err(error)) => {
+            let error = in_full(&error);
+            Outcome::Doubtful(format!("{error}; lists fail until it lets this server in"))
+        }
     }
 }
 

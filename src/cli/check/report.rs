@@ -1,6 +1,7 @@
 //! What `glissade check` prints. The names of the JSON document are an interface: fields may be
 //! added, none is renamed.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -163,8 +164,23 @@ impl ProbeLine {
         let (outcome, detail) = match &probe.outcome {
             Outcome::Fine(detail) => ("ok", detail.clone()),
             Outcome::Doubtful(detail) => ("doubtful", detail.clone()),
-            Outcome::Failed(error) => ("failed", error.to_string()),
+            Outcome::Failed(error) => ("failed", in_full(error)),
         };
         Self { name: probe.name.clone(), outcome, detail }
     }
+}
+
+/// An error with what stands behind it, for one line.
+pub(super) fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -9,12 +9,12 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection as _, Executor};
+use sqlx::{AssertSqlSafe, Connection as _, Executor, MySqlConnection, PgConnection};
 
 use super::db::{Db, Pool};
 use super::error::{DbError, Trouble};
 use super::tx::Tx;
-use crate::config::{Connection, Database, Durability, Server, TlsMode};
+use crate::config::{Connection, Database, Durability, Server, Tls, TlsMode};
 use crate::limits;
 use crate::meta::MetaError;
 use crate::observe::Metrics;
@@ -36,7 +36,11 @@ impl Db {
         let fails = |source| MetaError::Open { database: database.connection.to_string(), source };
         let (writers, readers) = opened.map_err(fails)?;
         let listers = match &database.slave_connection {
-            Some(replica) => self::pool(database, replica),
+            Some(replica) => {
+                find_files(replica)
+                    .map_err(|source| MetaError::Open { database: replica.to_string(), source })?;
+                self::pool(database, replica)
+            }
             None => readers.clone(),
         };
         let (lost_max, metrics) = (database.retries_max, metrics.clone());
@@ -57,6 +61,7 @@ pub(in crate::meta) async fn connect_once(database: &Database) -> Result<Option<
         server => self::pool(&Database { connections_max: 1, ..database.clone() }, server),
     };
     let fails = |source| MetaError::Open { database: database.connection.to_string(), source };
+    try_once(database, &database.connection).await.map_err(fails)?;
     Ok(Some(Tx::on(pool.acquire().await.map_err(fails)?)))
 }
 
@@ -134,17 +139,12 @@ fn make_directory(directory: &Path) -> io::Result<()> {
 
 /// The pool of a server that may not be up yet (`max_retries`, `retry_interval`).
 async fn patiently(database: &Database, connection: &Connection) -> Result<Pool, DbError> {
-    let pool = pool(database, connection);
     let mut left = database.start_retries_max;
     loop {
-        let error = match pool.acquire().await {
-            Ok(conn) => {
-                drop(conn);
-                return Ok(pool);
-            }
-            Err(error) => error,
+        let Err(error) = try_once(database, connection).await else {
+            return Ok(pool(database, connection));
         };
-        if error.trouble() != Trouble::Lost || left == Some(0) {
+        if error.trouble() != Trouble::Lost || error.is_of_tls() || left == Some(0) {
             return Err(error);
         }
         left = left.map(|left| left - 1);
@@ -152,6 +152,43 @@ async fn patiently(database: &Database, connection: &Connection) -> Result<Pool,
         tracing::warn!(%connection, %error, ?pause, "the database does not answer; trying again");
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Connects and leaves again. A pool would go on by itself where nobody listens, for as long as
+/// requests may wait, and then say no more than that it took too long.
+async fn try_once(database: &Database, connection: &Connection) -> Result<(), DbError> {
+    find_files(connection)?;
+    let connecting = async {
+        match connection {
+            Connection::Sqlite(_) => Ok(()),
+            Connection::MySql(server) => {
+                MySqlConnection::connect_with(&mysql_options(server)).await?.close().await
+            }
+            Connection::Postgres(server) => {
+                PgConnection::connect_with(&postgres_options(server)).await?.close().await
+            }
+        }
+    };
+    let late = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
+    let wait = database.pool_timeout.max(Duration::from_secs(1));
+    Ok(tokio::time::timeout(wait, connecting).await.map_err(late)??)
+}
+
+/// Opens what TLS will read. The driver would not say which file it lacks.
+fn find_files(connection: &Connection) -> Result<(), DbError> {
+    let (Connection::MySql(server) | Connection::Postgres(server)) = connection else {
+        return Ok(());
+    };
+    let Tls { authorities, client, .. } = &server.tls;
+    let own = client.iter().flat_map(|(certificate, key)| [certificate, key]);
+    for path in authorities.iter().chain(own) {
+        File::open(path).map_err(|error| {
+            let path = path.display();
+            let why = format!("{path}: {error}; give PEM files that this user may read");
+            sqlx::Error::Configuration(why.into())
+        })?;
+    }
+    Ok(())
 }
 
 /// The pool of a server, which connects when it is asked to.
@@ -284,4 +321,52 @@ fn postgres_options(server: &Server) -> PgConnectOptions {
         options = options.ssl_client_cert(certificate).ssl_client_key(key);
     }
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn database(url: &str) -> Database {
+        Database {
+            connection: url.parse().unwrap(),
+            start_retries_max: Some(2),
+            start_retry_interval: Duration::ZERO,
+            pool_timeout: Duration::from_secs(1),
+            ..Database::file(Path::new("/none")).unwrap()
+        }
+    }
+
+    async fn opening(url: &str) -> String {
+        let opened = Db::open(&database(url), Durability::Full, &Metrics::new()).await;
+        let Err(MetaError::Open { source, .. }) = opened else { panic!("{url}") };
+        source.to_string()
+    }
+
+    /// A server that is started later than we are is waited for, and one that stays away is named.
+    #[tokio::test]
+    async fn cf_11_a_server_that_is_not_up_yet_is_asked_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            // Whoever starts up closes what it can't serve yet.
+            for _ in listener.incoming().take(6) {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        for (n, scheme) in ["mysql", "postgresql"].into_iter().enumerate() {
+            opening(&format!("{scheme}://u@{address}/glance?sslmode=disable")).await;
+            assert_eq!(asked.load(Ordering::SeqCst), 3 * (n as u32 + 1), "{scheme}");
+        }
+        for scheme in ["mysql", "postgresql"] {
+            let said = opening(&format!("{scheme}://u@127.0.0.1:9/glance")).await;
+            assert!(said.contains("refused"), "{said}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What a database complains of, sorted by what can be done about it.
 
+use std::io;
+
 use sqlx::mysql::MySqlDatabaseError;
 
 /// What the database failed of, as far as it matters to whoever asked.
@@ -20,7 +22,7 @@ pub enum Trouble {
 
 /// An error of the database.
 #[derive(Debug, thiserror::Error)]
-#[error("{driver}")]
+#[error("{driver}{}", remedy(driver))]
 pub struct DbError {
     trouble: Trouble,
     /// Not the source of this error: it is this error, and says so itself.
@@ -44,10 +46,36 @@ impl DbError {
         error
     }
 
+    /// Whether the server was not believed, or TLS could not begin.
+    pub(super) fn is_of_tls(&self) -> bool {
+        is_of_tls(&self.driver)
+    }
+
     /// Another change was in the way, which the database has told by another word.
     pub(in crate::meta) fn contended(mut self) -> Self {
         self.trouble = Trouble::Contention;
         self
+    }
+}
+
+/// Whether the server was not believed, or TLS could not begin: time does not mend that.
+fn is_of_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        // What the handshake says comes as data that make no sense.
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
+/// What the driver's words leave out.
+fn remedy(error: &sqlx::Error) -> &'static str {
+    match is_of_tls(error) {
+        true => {
+            "; TLS was refused: check the server's certificate, and the authorities and our own \
+             certificate that the URL names"
+        }
+        false => "",
     }
 }
 

@@ -9,4 +9,5 @@ set -euo pipefail
 need mariadbd mariadb-server
 need mariadb-install-db mariadb-server
 need ss iproute2
+need openssl openssl
 install_missing mariadb "$@"

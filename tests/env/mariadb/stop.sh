@@ -15,4 +15,4 @@ if [[ -n $pid ]] && kill "$pid" 2> /dev/null; then
     kill -9 "$pid" 2> /dev/null && echo "mariadb: $pid did not end; killed" >&2
 fi
 cp "$data/log" "$dir/log" 2> /dev/null || true
-rm -rf "$data" "$dir/data" "$dir/url" "$dir/socket-url"
+rm -rf "$data" "$dir/data" "$dir/url" "$dir/socket-url" "$dir/tls-url"

@@ -9,4 +9,5 @@ set -euo pipefail
 need_file "/usr/lib/postgresql/*/bin/initdb" postgresql
 need setpriv util-linux
 need ss iproute2
+need openssl openssl
 install_missing postgres "$@"

@@ -16,4 +16,4 @@ if [[ -n $pid ]] && kill -INT "$pid" 2> /dev/null; then
     kill -QUIT "$pid" 2> /dev/null && echo "postgres: $pid did not end; killed" >&2
 fi
 cp "$data/log" "$dir/log" 2> /dev/null || true
-rm -rf "$data" "$dir/data" "$dir/url" "$dir/socket-url"
+rm -rf "$data" "$dir/data" "$dir/url" "$dir/socket-url" "$dir/tls-url"
