@@ -30,6 +30,7 @@ mod full_disk;
 mod fuzz;
 mod import;
 mod keystone;
+mod keystone_faults;
 mod limits;
 mod memory;
 mod peers;
