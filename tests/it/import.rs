@@ -7,14 +7,14 @@
 //! pseudo-random moment after it and started again; then the import has ended well, or it works when
 //! it is asked for once more, and record, lists, task, stores and staging agree.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Body, MIB, Random, Response, Server, Setup, Upload, alone, names_in, poll};
+use crate::common::{
+    Body, MIB, Random, Response, Server, Setup, Upload, Web, alone, names_in, poll,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -32,14 +32,14 @@ impl Server {
         image
     }
 
-    fn tasks(&self, image: &str) -> Vec<Value> {
+    pub(crate) fn tasks(&self, image: &str) -> Vec<Value> {
         let answer = self.call("GET", &format!("/v2/images/{image}/tasks"));
         answer.json()["tasks"].as_array().unwrap().clone()
     }
 
     /// The image's newest task, when none goes on any more.
     #[track_caller]
-    fn ended_task(&self, image: &str) -> Value {
+    pub(crate) fn ended_task(&self, image: &str) -> Value {
         let is_over = |task: &Value| task["status"] == "success" || task["status"] == "failure";
         let ended = poll(PATIENCE, || {
             let tasks = self.tasks(image);
@@ -198,31 +198,6 @@ fn sd_04_deleting_a_staged_image_removes_the_data() {
     assert!(poll(PATIENCE, || server.staged().is_empty().then_some(())).is_some());
 }
 
-/// A server on the web that sends a body slowly enough to be cut.
-fn slow_web(body: Body) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let uri = format!("http://{}/image", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || answer(stream, body));
-        }
-    });
-    uri
-}
-
-fn answer(mut stream: TcpStream, body: Body) {
-    let mut asked = [0; 4096];
-    let _ = stream.read(&mut asked);
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.bytes);
-    let _ = stream.write_all(head.as_bytes());
-    for piece in body.to_vec().chunks(256 * 1024) {
-        std::thread::sleep(Duration::from_millis(2));
-        if stream.write_all(piece).is_err() {
-            return; // the server was killed
-        }
-    }
-}
-
 /// What is cut in a test of crashes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Cut {
@@ -238,8 +213,8 @@ fn kills(cut: Cut, rounds: u64) {
     let _alone = alone();
     let memory = tempfile::tempdir_in("/dev/shm").unwrap();
     let body = Body::new(77, 4 * MIB + 5);
-    let uri = slow_web(body);
-    let port = uri.rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
+    let web = Web::slowly(body);
+    let (uri, port) = (web.url(), web.port());
     let setup = if cut == Cut::Pour { apart(memory.path()) } else { Setup::new() };
     let mut server = setup
         .set("import_filtering_opts", "allowed_hosts", "127.0.0.1")

@@ -32,6 +32,7 @@ mod import;
 mod keystone;
 mod keystone_faults;
 mod limits;
+mod locations;
 mod memory;
 mod peers;
 mod policies;
