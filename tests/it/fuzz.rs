@@ -3,11 +3,13 @@
 //!
 //! Method: requests made at random from what the API takes (routes, ids, documents, fields) and
 //! from what breaks parsers, on a connection each, so many that every route meets every kind of
-//! trouble. The seed is printed; the number of requests, not time, is bounded.
+//! trouble. The seed is printed; the number of requests, not time, is bounded. Imports and locations
+//! lead to a server on the web that may be asked, so that tasks begin, and every one has to end.
 
 use serde_json::{Value, json};
 
-use crate::common::{Body, Conn, Random, Server, Setup};
+use crate::common::{Body, Conn, Random, Server, Setup, Upload, Web, glissade, log_lines, poll};
+use crate::databases::over_tls;
 
 /// Requests to a server. A run takes about a third of a minute on a slow machine.
 const REQUESTS: u64 = 4000;
@@ -128,6 +130,8 @@ const VALUES: &[&str] = &[
     "public",
     "all",
     "in:a,b",
+    "in:%22a,b",
+    "in:%22a%22b",
     "in:\"a,b",
     "in:",
     "gt:2020-01-01T00:00:00Z",
@@ -218,6 +222,8 @@ const ATTRIBUTES: &[&str] = &[
 struct Maker {
     random: Random,
     images: Vec<String>,
+    /// Where data can be had.
+    web: String,
 }
 
 impl Maker {
@@ -247,7 +253,11 @@ impl Maker {
         while let Some((before, after)) = rest.split_once('{') {
             let (what, after) = after.split_once('}').unwrap();
             target.push_str(before);
-            target.push_str(&if what == "i" { self.image() } else { self.name() });
+            target.push_str(&match what {
+                "i" => self.image(),
+                "s" if self.once_in(2) => self.pick(&["fast", "slow", "web"]).to_owned(),
+                _ => self.name(),
+            });
             rest = after;
         }
         target.push_str(rest);
@@ -298,18 +308,57 @@ impl Maker {
             "/v2/images/{i}" if self.once_in(3) => {
                 json!([{"add": format!("/{attribute}"), "value": junk}])
             }
+            "/v2/images/{i}" if self.once_in(4) => {
+                let op = self.pick(&["add", "replace", "remove"]);
+                let path = self.pick(&["/locations/-", "/locations/0", "/locations"]);
+                let location = json!({"url": self.url(), "metadata": {}});
+                let value = if path == "/locations" { json!([location]) } else { location };
+                json!([{"op": op, "path": path, "value": value}])
+            }
             "/v2/images/{i}" => {
                 let op = self.pick(&["add", "replace", "remove", "test", ""]);
                 json!([{"op": op, "path": format!("/{attribute}"), "value": junk}])
             }
-            "/v2/images/{i}/import" => json!({"method": {"name": "web-download",
-                "uri": "http://127.0.0.1/x"}, "stores": ["slow"], "all_stores": false}),
+            "/v2/images/{i}/import" => self.import(),
             "/v2/images/{i}/members" => json!({"member": "m"}),
             "/v2/images/{i}/members/{m}" => json!({"status": "accepted"}),
-            "/v2/images/{i}/locations" => json!({"url": "file:///etc/passwd",
-                "validation_data": {"os_hash_algo": "sha512", "os_hash_value": "00"}}),
+            "/v2/images/{i}/locations" => {
+                let digest = self.pick(&["00", &"0".repeat(128), ""]).to_owned();
+                let url = self.url();
+                match self.once_in(2) {
+                    true => json!({ "url": url }),
+                    false => json!({"url": url, "validation_data": {
+                        "os_hash_algo": self.pick(&["sha512", "md5", "x"]), "os_hash_value": digest}}),
+                }
+            }
             _ => json!({"type": "import", "input": {"import_from": "http://127.0.0.1/x",
                 "import_from_format": "raw", "image_properties": {}}}),
+        }
+    }
+
+    /// What is imported, mostly from where it can be.
+    fn import(&mut self) -> Value {
+        let name =
+            self.pick(&["web-download", "glance-direct", "copy-image", "glance-download", "x"]);
+        let mut request = json!({"method": {"name": name, "uri": self.url()}});
+        match self.random.below(4) {
+            0 => request["all_stores"] = json!(true),
+            1 => request["stores"] = json!([self.pick(&["fast", "slow", "web", "x"])]),
+            2 => request["stores"] = json!(["fast", "slow"]),
+            _ => {}
+        }
+        if self.once_in(3) {
+            request["all_stores_must_succeed"] = json!(false);
+        }
+        request
+    }
+
+    fn url(&mut self) -> String {
+        match self.random.below(3) {
+            0 => {
+                self.pick(&["file:///etc/passwd", "http://127.0.0.1/x", "http://", "x"]).to_owned()
+            }
+            _ => self.web.clone(),
         }
     }
 
@@ -395,33 +444,93 @@ impl Maker {
     }
 }
 
-#[test]
-fn bad_requests_are_answered_and_never_with_5xx() {
+/// So many requests to a server of this setup.
+fn fuzz(setup: Setup, requests: u64) {
     let seed = std::env::var("GLISSADE_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(0x1337);
     println!("GLISSADE_FUZZ_SEED={seed}");
-    let server = Setup::new().start();
-    let mut images: Vec<String> = (0..4).map(|_| server.create()).collect();
-    images.push(server.create_with(Body::new(1, 5000)));
+    let web = Web::serving(Body::new(3, 9000));
+    let server = setup
+        .set("DEFAULT", "show_multiple_locations", "true")
+        .set("import_filtering_opts", "allowed_hosts", "127.0.0.1")
+        .set("import_filtering_opts", "allowed_ports", &web.port())
+        // Imports that fail are told there.
+        .log_may_complain()
+        .start();
+    let mut images: Vec<String> = (0..5).map(|n| fresh(&server, n)).collect();
     images.push(server.create());
     server.delete(&images[5]);
-    let mut maker = Maker { random: Random::new(seed), images };
+    let mut maker = Maker { random: Random::new(seed), images, web: web.url() };
     let mut successes = vec![0; ROUTES.len()];
-    for n in 0..REQUESTS {
+    for n in 0..requests {
         let (which, status) = maker.one(&server);
         successes[which] += u64::from(status < 400);
-        if n % 200 == 0 {
+        if n % 50 == 0 {
             // What was deleted or filled on the way is replaced, so that later requests meet it.
-            let fresh =
-                if n % 400 == 0 { server.create() } else { server.create_with(Body::new(n, 3000)) };
-            let at = (n / 200 % 5) as usize;
-            maker.images[at] = fresh;
+            maker.images[(n / 50 % 5) as usize] = fresh(&server, n / 50);
         }
     }
     // Requests that all fail early would find nothing.
-    for pattern in ["/v2/images", "/v2/images/{i}", "/v2/images/{i}/file"] {
+    for pattern in [
+        "/v2/images",
+        "/v2/images/{i}",
+        "/v2/images/{i}/file",
+        "/v2/images/{i}/stage",
+        "/v2/images/{i}/import",
+        "/v2/images/{i}/locations",
+        "/v2/images/{i}/tasks",
+    ] {
         let at = ROUTES.iter().position(|(_, known)| *known == pattern).unwrap();
         assert!(successes[at] > 0, "{pattern} never succeeds");
     }
+    assert_tasks_end(&server);
     server.call("GET", "/v2/images").assert(200, "images");
+    let faults = log_lines(&server.log(), &[" ERROR ", "panicked"]);
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// An image with nothing, with data or with data that waits.
+fn fresh(server: &Server, n: u64) -> String {
+    match n % 3 {
+        0 => server.create_with(Body::new(n, 3000)),
+        1 => server.create(),
+        _ => {
+            let image = server.create();
+            Upload::stage(&image, Body::new(n, 2000)).run(server.address()).assert(204, "");
+            image
+        }
+    }
+}
+
+#[track_caller]
+fn assert_tasks_end(server: &Server) {
+    let mut left = Vec::new();
+    let over = poll(std::time::Duration::from_secs(60), || {
+        let answer = server.call("GET", "/v2/tasks?limit=1000").assert(200, "tasks").json();
+        let tasks = answer["tasks"].as_array().unwrap().clone();
+        let is_over = |task: &Value| task["status"] == "success" || task["status"] == "failure";
+        left = tasks.into_iter().filter(|task| !is_over(task)).collect();
+        left.is_empty().then_some(())
+    });
+    assert!(over.is_some(), "tasks that don't end: {left:#?}");
+}
+
+#[test]
+fn bad_requests_are_answered_and_never_with_5xx() {
+    fuzz(Setup::new(), REQUESTS);
+}
+
+/// What SQLite takes may be too much for a server.
+#[test]
+fn bad_requests_are_no_trouble_to_databases() {
+    for (server, query) in [
+        ("mariadb", "ssl_ca={}/ca.pem&ssl_cert={}/client.pem&ssl_key={}/client.key"),
+        ("postgres", "sslmode=require&sslcert={}/client.pem&sslkey={}/client.key"),
+    ] {
+        let Some(setup) = over_tls(server, query) else { continue };
+        let config = setup.write().display().to_string();
+        let synced = glissade(&["db", "sync", "--config-file", &config]).output().unwrap();
+        assert!(synced.status.success(), "{synced:?}");
+        fuzz(setup, REQUESTS / 2);
+    }
 }

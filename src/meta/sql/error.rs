@@ -125,8 +125,9 @@ fn mysql(number: u16) -> Trouble {
         1040 | 1047 | 1053 | 1077 | 1152 | 1158..=1161 | 1184 | 1290 | 1792 | 1836 | 1927 => {
             Trouble::Lost
         }
-        // Out of range, data too long, a character that the column's charset has not.
-        1264 | 1366 | 1406 => Trouble::Unfit,
+        // Out of range, data too long, a character that the column's charset has not, in what is
+        // stored or in what is looked for.
+        1264 | 1267 | 1270 | 1271 | 1300 | 1366 | 1406 | 3988 => Trouble::Unfit,
         _ => Trouble::Other,
     }
 }
@@ -156,6 +157,7 @@ mod tests {
         assert_eq!(sqlite(13), Trouble::Other);
         assert_eq!((mysql(1213), mysql(1205)), (Trouble::Contention, Trouble::Contention));
         assert_eq!((mysql(1927), mysql(1366)), (Trouble::Lost, Trouble::Unfit));
+        assert_eq!((mysql(1267), mysql(3988)), (Trouble::Unfit, Trouble::Unfit));
         assert_eq!(
             (postgres("40P01"), postgres("40001")),
             (Trouble::Contention, Trouble::Contention)
