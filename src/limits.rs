@@ -239,6 +239,14 @@ pub const DB_PROBE_AFTER: Duration = Duration::from_secs(1);
 /// A connection that nobody has used for so long is closed.
 pub const DB_CONNECTION_IDLE: Duration = Duration::from_secs(60);
 
+/// Statements for single images under way at the same time. Who comes meanwhile shares the next one:
+/// it costs less than one of their own, and so many keep a database's cores busy.
+pub const DB_GETS_AT_ONCE: usize = 2;
+/// Images that one of them asks for, and
+pub const DB_GETS_TOGETHER_MAX: usize = 32;
+/// how long anybody waits for it before they ask alone.
+pub const DB_GET_WAIT: Duration = Duration::from_millis(100);
+
 /// How often a server says that it works on its tasks: with [`TASK_LEASE`], five chances.
 pub const TASK_BEAT: Duration = Duration::from_secs(5);
 /// A task whose server has not been heard of for so long is another's to go on with. A server that

@@ -37,6 +37,7 @@ pub(super) async fn run_all(
     a_record_reads_back_as_written(open("reads back").await).await;
     an_id_is_taken_for_good(open("taken").await).await;
     what_is_not_there_is_not_found(open("not found").await).await;
+    readers_at_once_get_what_each_would_alone(open("readers").await).await;
     equal_times_are_told_apart_by_id(open("equal times").await).await;
     a_thousand_images_are_paged_without_loss(open("paging").await).await;
     a_list_is_filtered_and_bounded(open("list").await).await;
@@ -183,6 +184,31 @@ async fn what_is_not_there_is_not_found(repo: Arc<dyn Repo>) {
     repo.forget_location(1).await.unwrap();
     assert!(repo.unfinished_deletes().await.unwrap().is_empty());
     assert!(repo.claimed_by("node").await.unwrap().is_empty());
+}
+
+/// Images that are there and others, some of them several times, and one by another spelling, which
+/// some databases take for the same.
+async fn readers_at_once_get_what_each_would_alone(repo: Arc<dyn Repo>) {
+    let mut wanted = vec![ImageId::random(), ImageId::random()];
+    for n in 0..10 {
+        let mut image = queued();
+        image.properties.insert(format!("p{n}"), n.to_string());
+        image.tags.extend([format!("t{n}"), "all".into()]);
+        image.locations.push(Location::new(format!("file:///images/{n}"), None));
+        repo.create(&image).await.unwrap();
+        wanted.push(image.id);
+    }
+    repo.delete(&wanted[5], false).await.unwrap();
+    wanted.push(ImageId::parse(&wanted[4].as_str().to_uppercase()).unwrap());
+    let mut alone = Vec::new();
+    for id in &wanted {
+        alone.push(repo.get(id).await.ok());
+    }
+    assert_eq!(alone.iter().filter(|image| image.is_none()).count() / 3, 1, "{alone:?}");
+    let at_once = wanted.iter().chain(&wanted).map(|id| repo.get(id));
+    let at_once = futures_util::future::join_all(at_once).await;
+    let at_once: Vec<_> = at_once.into_iter().map(Result::ok).collect();
+    assert_eq!(at_once, [&alone[..], &alone].concat());
 }
 
 /// Reads the whole list in pages of `limit`.

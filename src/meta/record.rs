@@ -18,32 +18,32 @@ use crate::image::{
 #[derive(Debug)]
 pub(super) struct Fields<'r> {
     row: &'r Row,
-    owner_id: String,
+    owner_id: &'r str,
 }
 
 impl<'r> Fields<'r> {
     /// Fields of a row whose image's or task's id stands in the column `key`.
     pub(super) fn new(row: &'r Row, key: &'static str) -> Result<Self, MetaError> {
-        let mut fields = Self { row, owner_id: "?".to_owned() };
-        fields.owner_id = fields.text(key)?;
+        let mut fields = Self { row, owner_id: "?" };
+        fields.owner_id = fields.need(key, fields.str(key)?)?;
         Ok(fields)
     }
 
     /// The text of that id.
-    pub(super) fn owner_id(&self) -> &str {
-        &self.owner_id
+    pub(super) fn owner_id(&self) -> &'r str {
+        self.owner_id
     }
 
     /// That id, where it is an image's.
     pub(super) fn parsed_id(&self, key: &'static str) -> Result<ImageId, MetaError> {
-        ImageId::parse(&self.owner_id).ok_or_else(|| self.corrupt(key))
+        ImageId::parse(self.owner_id).ok_or_else(|| self.corrupt(key))
     }
 
     /// A column by one of the row's readers.
     fn get<T>(
         &self,
         column: &'static str,
-        read: impl FnOnce(&Row, &str) -> Result<T, sqlx::Error>,
+        read: impl FnOnce(&'r Row, &str) -> Result<T, sqlx::Error>,
     ) -> Result<T, MetaError> {
         read(self.row, column).map_err(|_| self.corrupt(column))
     }
@@ -51,6 +51,11 @@ impl<'r> Fields<'r> {
     /// What the column has, which must be something.
     fn need<T>(&self, column: &'static str, found: Option<T>) -> Result<T, MetaError> {
         found.ok_or_else(|| self.corrupt(column))
+    }
+
+    /// Text that stays in the row.
+    fn str(&self, column: &'static str) -> Result<Option<&'r str>, MetaError> {
+        self.get(column, Row::str)
     }
 
     pub(super) fn text_or_null(&self, column: &'static str) -> Result<Option<String>, MetaError> {
@@ -68,8 +73,8 @@ impl<'r> Fields<'r> {
         column: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, MetaError> {
-        match self.text_or_null(column)? {
-            Some(text) => self.need(column, parse(&text)).map(Some),
+        match self.str(column)? {
+            Some(text) => self.need(column, parse(text)).map(Some),
             None => Ok(None),
         }
     }
@@ -111,77 +116,53 @@ impl<'r> Fields<'r> {
         self.need(column, count)
     }
 
+    /// A row of `images`, without what other tables hold.
+    pub(super) fn image(&self) -> Result<Image, MetaError> {
+        let (created_at, updated_at) = self.times()?;
+        let visibility = self.get("visibility", Row::word)?;
+        let visibility = visibility.and_then(Visibility::parse);
+        Ok(Image {
+            id: self.parsed_id("id")?,
+            name: self.text_or_null("name")?,
+            disk_format: self.text_or_null("disk_format")?,
+            container_format: self.text_or_null("container_format")?,
+            size: self.count("size")?,
+            virtual_size: self.count("virtual_size")?,
+            status: self.parse("status", Status::parse)?,
+            visibility: self.need("visibility", visibility)?,
+            checksum: self.text_or_null("checksum")?,
+            os_hash_algo: self.text_or_null("os_hash_algo")?,
+            os_hash_value: self.text_or_null("os_hash_value")?,
+            min_disk: self.required_count("min_disk")?,
+            min_ram: self.required_count("min_ram")?,
+            owner: self.text_or_null("owner")?,
+            protected: self.flag("protected")?,
+            os_hidden: self.flag("os_hidden")?,
+            created_at,
+            updated_at,
+            properties: Default::default(),
+            tags: Default::default(),
+            locations: Vec::new(),
+        })
+    }
+
     fn corrupt(&self, column: &'static str) -> MetaError {
         let value = self.row.shown(column);
-        // What joins rows of several tables gives columns of the lesser ones other names.
-        let column = column.strip_prefix("child_").unwrap_or(column);
-        MetaError::Corrupt { id: self.owner_id.clone(), column, value }
+        MetaError::Corrupt { id: self.owner_id.to_owned(), column, value }
     }
 }
 
-/// A row of `images`, without what other tables hold.
-pub(super) fn image(row: &Row) -> Result<Image, MetaError> {
-    let fields = Fields::new(row, "id")?;
-    let (created_at, updated_at) = fields.times()?;
-    let visibility = fields.get("visibility", Row::word)?;
-    let visibility = visibility.as_deref().and_then(Visibility::parse);
-    Ok(Image {
-        id: fields.parsed_id("id")?,
-        name: fields.text_or_null("name")?,
-        disk_format: fields.text_or_null("disk_format")?,
-        container_format: fields.text_or_null("container_format")?,
-        size: fields.count("size")?,
-        virtual_size: fields.count("virtual_size")?,
-        status: fields.parse("status", Status::parse)?,
-        visibility: fields.need("visibility", visibility)?,
-        checksum: fields.text_or_null("checksum")?,
-        os_hash_algo: fields.text_or_null("os_hash_algo")?,
-        os_hash_value: fields.text_or_null("os_hash_value")?,
-        min_disk: fields.required_count("min_disk")?,
-        min_ram: fields.required_count("min_ram")?,
-        owner: fields.text_or_null("owner")?,
-        protected: fields.flag("protected")?,
-        os_hidden: fields.flag("os_hidden")?,
-        created_at,
-        updated_at,
-        properties: Default::default(),
-        tags: Default::default(),
-        locations: Vec::new(),
-    })
-}
-
-/// Columns that hold a location.
-#[derive(Debug)]
-pub(super) struct LocationColumns {
-    id: &'static str,
-    value: &'static str,
-    meta_data: &'static str,
-    status: &'static str,
-}
-
-/// In a row of `image_locations`.
-pub(super) const OF_THE_TABLE: LocationColumns =
-    LocationColumns { id: "id", value: "value", meta_data: "meta_data", status: "status" };
-
-/// In a row that belongs to an image, beside the image's own columns.
-pub(super) const OF_AN_IMAGE: LocationColumns = LocationColumns {
-    id: "child_id",
-    value: "child_value",
-    meta_data: "child_meta_data",
-    status: "child_status",
-};
-
-/// A location of a row with these columns.
+/// A location of a row that has its number in the column `id`.
 pub(super) fn location(
     fields: &Fields<'_>,
-    columns: &LocationColumns,
+    id: &'static str,
     urls: &Urls,
 ) -> Result<Location, MetaError> {
     Ok(Location {
-        id: Some(fields.required_count(columns.id)?),
-        url: fields.parse(columns.value, |stored| urls.read(stored))?,
-        metadata: fields.parse_some(columns.meta_data, parse_metadata)?.unwrap_or_default(),
-        status: fields.parse(columns.status, LocationStatus::parse)?,
+        id: Some(fields.required_count(id)?),
+        url: fields.parse("value", |stored| urls.read(stored))?,
+        metadata: fields.parse_some("meta_data", parse_metadata)?.unwrap_or_default(),
+        status: fields.parse("status", LocationStatus::parse)?,
     })
 }
 

@@ -18,6 +18,7 @@ mod staging;
 mod tasks;
 #[cfg(test)]
 pub(super) mod tests;
+mod together;
 mod usage;
 mod work;
 
@@ -37,13 +38,15 @@ use change::{
     clear_sizes, delete_rows, forget_row, insert_image, insert_location, put_property, put_tag,
     reinstate_row, release, set_changed, set_data, step, withdraw_row,
 };
-use select::{claimed, live_image, lock, locked_image, unfinished, whole};
+use select::{claimed, live_image, live_images, lock, locked_image, unfinished, whole};
+use together::Together;
 
 /// Image records in a database.
 #[derive(Clone, Debug)]
 pub struct SqlRepo {
     db: Db,
     urls: Urls,
+    together: Together,
 }
 
 impl SqlRepo {
@@ -106,7 +109,8 @@ impl SqlRepo {
         metrics: &Metrics,
     ) -> Result<Self, MetaError> {
         let db = Db::open(database, durability, metrics).await?;
-        Ok(Self { db, urls: Urls::new(database.encryption_key.as_ref()) })
+        let urls = Urls::new(database.encryption_key.as_ref());
+        Ok(Self { db, urls, together: Together::new() })
     }
 
     async fn make_schema(&self, database: &Database) -> Result<(), MetaError> {
@@ -154,7 +158,13 @@ impl Repo for SqlRepo {
     }
 
     async fn get(&self, id: &ImageId) -> Result<Image, MetaError> {
-        self.db.glance(|mut tx| async move { live_image(&mut tx, id, &self.urls).await }).await
+        let ask = async |ids: Vec<ImageId>| {
+            let ids = &ids;
+            self.db
+                .glance(|mut tx| async move { live_images(&mut tx, ids, &self.urls).await })
+                .await
+        };
+        self.together.get(id, ask).await
     }
 
     async fn list(&self, list: &ListQuery) -> Result<Vec<Image>, MetaError> {
@@ -317,7 +327,7 @@ impl Repo for SqlRepo {
         for row in &self.db.ask(unfinished()).await? {
             let fields = Fields::new(row, "image_id")?;
             let id = fields.parsed_id("image_id")?;
-            let location = record::location(&fields, &record::OF_THE_TABLE, &self.urls)?;
+            let location = record::location(&fields, "id", &self.urls)?;
             by_image.entry(id).or_default().push(location);
         }
         Ok(by_image)

@@ -98,7 +98,8 @@ fn tables(dialect: Dialect) -> &'static str {
 
 async fn names(tx: &mut Tx, select: &str) -> Result<Vec<String>, MetaError> {
     let rows = tx.rows(sql(select)).await?;
-    let names = rows.iter().map(|row| row.word("name").map(Option::unwrap_or_default));
+    let names =
+        rows.iter().map(|row| row.word("name").map(|name| name.unwrap_or_default().to_owned()));
     Ok(names.collect::<Result<_, _>>().map_err(DbError::from)?)
 }
 

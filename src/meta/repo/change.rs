@@ -367,8 +367,7 @@ pub(super) async fn delete_rows(
         tx.run(sql(mark).bind(id).bind(now)).await?;
     }
     let left = |row| {
-        let location =
-            record::location(&Fields::new(row, "image_id")?, &record::OF_THE_TABLE, urls)?;
+        let location = record::location(&Fields::new(row, "image_id")?, "id", urls)?;
         Ok(Location { status: LocationStatus::PendingDelete, ..location })
     };
     rows.iter().map(left).collect()

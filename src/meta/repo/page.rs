@@ -7,7 +7,7 @@
 
 use time::OffsetDateTime;
 
-use super::select::LIVE_TASKS;
+use super::select::{IMAGES, LIVE_TASKS};
 use crate::image::MemberStatus;
 use crate::meta::sql::{DbError, Dialect, Row, Statement, Tx, Value, exact, sql};
 use crate::meta::{
@@ -77,7 +77,7 @@ pub(super) fn images_page(
     dialect: Dialect,
 ) -> Statement {
     let keys = image_keys(list);
-    let mut page = sql("SELECT * FROM images");
+    let mut page = sql(IMAGES);
     if dialect == Dialect::MySql && follows_time(list) {
         page.push(" FORCE INDEX FOR ORDER BY (created_at_image_idx)");
     }

@@ -5,41 +5,137 @@ use std::collections::HashMap;
 
 use crate::image::{Image, ImageId, Status};
 use crate::meta::record::{self, Fields};
-use crate::meta::sql::{DbError, Row, Statement, Tx, Value, sql};
+use crate::meta::sql::{DbError, Dialect, Row, Statement, Tx, Value, sql};
 use crate::meta::urls::Urls;
 use crate::meta::{CLAIM_PROPERTY, MetaError};
 
-/// A live image, as it is now: in one statement, so that it is whole without a transaction.
+/// A live image, as it is now.
 pub(super) async fn live_image(tx: &mut Tx, id: &ImageId, urls: &Urls) -> Result<Image, MetaError> {
     let rows = tx.rows(sql(WHOLE_IMAGE).bind(id)).await?;
-    let first = rows.first().ok_or_else(|| MetaError::NotFound(id.clone()))?;
-    let mut image = record::image(first)?;
-    for row in &rows {
-        let fields = Fields::new(row, "id")?;
-        match row.number("child_kind").map_err(DbError::from)? {
-            Some(1) => (PROPERTIES.add)(&mut image, &fields, urls)?,
-            Some(2) => (TAGS.add)(&mut image, &fields, urls)?,
-            Some(3) => (LOCATIONS.add)(&mut image, &fields, urls)?,
-            _ => {}
-        }
+    assembled(id, &parts(&rows)?, |_| true, urls)
+}
+
+/// Live images, as they are now, each in its place: in one statement, so that they are whole
+/// without a transaction. Of an image that can't be read the others don't suffer.
+pub(super) async fn live_images(
+    tx: &mut Tx,
+    ids: &[ImageId],
+    urls: &Urls,
+) -> Result<Vec<Result<Image, MetaError>>, MetaError> {
+    if let [id] = ids {
+        return Ok(vec![live_image(tx, id, urls).await]);
+    }
+    let rows = tx.rows(sql(WHOLE_IMAGES).bind(several(ids))).await?;
+    let parts = parts(&rows)?;
+    let folds = tx.dialect() == Dialect::MySql;
+    let image = |id: &ImageId| {
+        let is_its = |owner: &str| match folds {
+            true => owner.eq_ignore_ascii_case(id.as_str()),
+            false => owner == id.as_str(),
+        };
+        assembled(id, &parts, is_its, urls)
+    };
+    Ok(ids.iter().map(image).collect())
+}
+
+/// Some ids as a value. MySQL's statements differ by the number of values, and each is prepared on
+/// each connection: so there are as many as the next power of two, the last one repeated.
+fn several(ids: &[ImageId]) -> Value {
+    let places = ids.len().next_power_of_two();
+    let ids = ids.iter().chain(ids.last().into_iter().cycle());
+    Value::AnyOf(ids.take(places).map(ImageId::to_string).collect())
+}
+
+/// Rows of [`WHOLE_IMAGE`], each with its kind.
+fn parts(rows: &[Row]) -> Result<Vec<(i64, Fields<'_>)>, MetaError> {
+    let part = |row| {
+        let kind = Row::number(row, "kind").map_err(DbError::from)?;
+        Ok((kind.unwrap_or_default(), Fields::new(row, "id")?))
+    };
+    rows.iter().map(part).collect()
+}
+
+/// One image of these rows: `is_its` knows its id as the database compares it.
+fn assembled(
+    id: &ImageId,
+    parts: &[(i64, Fields<'_>)],
+    is_its: impl Fn(&str) -> bool,
+    urls: &Urls,
+) -> Result<Image, MetaError> {
+    let its = || parts.iter().filter(|(_, fields)| is_its(fields.owner_id()));
+    let own = its().find(|(kind, _)| *kind == 0);
+    let mut image = own.ok_or_else(|| MetaError::NotFound(id.clone()))?.1.image()?;
+    for (kind, fields) in its() {
+        add(&mut image, *kind, fields, urls)?;
     }
     image.locations.sort_by_key(|location| location.id);
     Ok(image)
 }
 
-/// A live image with its properties, tags and locations, each in a row; one row where it has none.
-const WHOLE_IMAGE: &str = "SELECT images.*, child_kind, child_id, child_name, child_value,
-        child_meta_data, child_status
-     FROM images LEFT JOIN (
-        SELECT 1 AS child_kind, image_id AS child_of, id AS child_id, name AS child_name,
-            value AS child_value, '' AS child_meta_data, '' AS child_status
-        FROM image_properties WHERE image_id = ?1 AND ^deleted = false
-        UNION ALL SELECT 2, image_id, id, '', value, '', ''
-        FROM image_tags WHERE image_id = ?1 AND ^deleted = false
-        UNION ALL SELECT 3, image_id, id, '', value, meta_data, status
-        FROM image_locations WHERE image_id = ?1 AND ^deleted = false AND status = 'active'
-     ) AS child ON child.child_of = images.id
-     WHERE images.id = ?1 AND images.deleted = false";
+/// Makes a row of another table part of its image, by the row's kind.
+fn add(image: &mut Image, kind: i64, fields: &Fields<'_>, urls: &Urls) -> Result<(), MetaError> {
+    match kind {
+        1 => {
+            let value = fields.text_or_null("value")?;
+            image.properties.insert(fields.text("name")?, value.unwrap_or_default());
+        }
+        2 => {
+            image.tags.insert(fields.text("value")?);
+        }
+        3 => image.locations.push(record::location(fields, "location_id", urls)?),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What an image's own row has to tell.
+macro_rules! own_columns {
+    () => {
+        "id, name, status, size, virtual_size, disk_format, container_format, checksum,
+            os_hash_algo, os_hash_value, min_disk, min_ram, owner, visibility, protected,
+            os_hidden, created_at, updated_at"
+    };
+}
+
+/// The beginning of a statement that finds images without what belongs to them.
+pub(super) const IMAGES: &str = concat!("SELECT ", own_columns!(), " FROM images");
+
+/// Images, their properties, their tags and their locations, each in a row that has the image's id
+/// and what its own table has. The union is outermost, where no database keeps its rows anywhere:
+/// joined with something, MariaDB would write it to a file, since values may be long.
+macro_rules! whole_images {
+    ($which:literal) => {
+        concat!(
+            "SELECT 0 AS kind, ",
+            own_columns!(),
+            ", NULL AS value, NULL AS meta_data, 0 AS location_id
+             FROM images WHERE id ",
+            $which,
+            " AND ^deleted = false
+             UNION ALL SELECT 1, image_id, name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, NULL, 0
+             FROM image_properties WHERE image_id ",
+            $which,
+            " AND ^deleted = false
+             UNION ALL SELECT 2, image_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, NULL, 0
+             FROM image_tags WHERE image_id ",
+            $which,
+            " AND ^deleted = false
+             UNION ALL SELECT 3, image_id, NULL, status, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, meta_data, id
+             FROM image_locations WHERE image_id ",
+            $which,
+            " AND ^deleted = false AND status = 'active'"
+        )
+    };
+}
+
+/// The image with the id `?1`.
+const WHOLE_IMAGE: &str = whole_images!("= ?1");
+
+/// Images with ids among `?1`.
+const WHOLE_IMAGES: &str = whole_images!("IN ?1");
 
 /// The same, and nobody changes it until the transaction ends.
 pub(super) async fn locked_image(
@@ -55,7 +151,7 @@ pub(super) async fn locked_image(
 pub(super) async fn lock(tx: &mut Tx, id: &ImageId) -> Result<Status, MetaError> {
     let row = tx.row(sql(LIVE_IMAGE).bind(id).for_update()).await?;
     let row = row.ok_or_else(|| MetaError::NotFound(id.clone()))?;
-    Ok(record::image(&row)?.status)
+    Ok(Fields::new(&row, "id")?.image()?.status)
 }
 
 const LIVE_IMAGE: &str = "SELECT * FROM images WHERE id = ?1 AND deleted = false";
@@ -123,58 +219,61 @@ pub(super) const TASKS_OF_IMAGE: &str = task!(
 /// Tasks that have not expired at `?1`. More conditions may follow.
 pub(super) const LIVE_TASKS: &str = task!("(expires_at IS NULL OR expires_at > ?1)");
 
-/// Completes rows of `images` with properties, tags and locations: one query for each, however
+/// Completes rows of `images` with properties, tags and locations: by a statement or three, however
 /// many images.
 pub(super) async fn whole(tx: &mut Tx, rows: &[Row], urls: &Urls) -> Result<Vec<Image>, MetaError> {
-    let mut images = rows.iter().map(record::image).collect::<Result<Vec<_>, _>>()?;
+    let image = |row| Fields::new(row, "id")?.image();
+    let mut images = rows.iter().map(image).collect::<Result<Vec<_>, _>>()?;
     if images.is_empty() {
         return Ok(images);
     }
     let index: HashMap<String, usize> =
         images.iter().enumerate().map(|(i, image)| (image.id.to_string(), i)).collect();
     let ids = Value::AnyOf(images.iter().map(|image| image.id.to_string()).collect());
-    for children in [PROPERTIES, TAGS, LOCATIONS] {
-        for row in tx.rows(sql(children.select).bind(ids.clone())).await? {
-            let fields = Fields::new(&row, "image_id")?;
+    for select in children(tx.dialect()) {
+        let rows = tx.rows(sql(select).bind(ids.clone())).await?;
+        for (kind, fields) in parts(&rows)? {
             if let Some(&i) = index.get(fields.owner_id()) {
-                (children.add)(&mut images[i], &fields, urls)?;
+                add(&mut images[i], kind, &fields, urls)?;
             }
         }
+    }
+    for image in &mut images {
+        image.locations.sort_by_key(|location| location.id);
     }
     Ok(images)
 }
 
-/// How the rows of another table become part of their image.
-pub(super) struct Children {
-    pub(super) select: &'static str,
-    add: fn(&mut Image, &Fields<'_>, &Urls) -> Result<(), MetaError>,
+/// What finds properties, tags and locations of the images with ids among `?1`.
+pub(super) fn children(dialect: Dialect) -> &'static [&'static str] {
+    match dialect {
+        Dialect::MySql => &[CHILDREN],
+        Dialect::Sqlite | Dialect::Postgres => &[PROPERTIES, TAGS, LOCATIONS],
+    }
 }
 
-pub(super) const PROPERTIES: Children = Children {
-    select: "SELECT image_id, name AS child_name, value AS child_value FROM image_properties
-             WHERE ^deleted = false AND image_id IN ?1",
-    add: |image, fields, _| {
-        let value = fields.text_or_null("child_value")?;
-        image.properties.insert(fields.text("child_name")?, value.unwrap_or_default());
-        Ok(())
-    },
-};
+/// All at once, for MySQL, to which each id of a long list is dear, however it is used: each image
+/// is met three times, to look into another table each time.
+const CHILDREN: &str = "SELECT kind, images.id, property.name,
+        coalesce(property.value, tag.value, location.value) AS value,
+        location.meta_data, location.status, location.id AS location_id
+     FROM images CROSS JOIN (SELECT 1 AS kind UNION ALL SELECT 2 UNION ALL SELECT 3) AS kinds
+        LEFT JOIN image_properties AS property
+            ON kind = 1 AND property.image_id = images.id AND ^property.deleted = false
+        LEFT JOIN image_tags AS tag
+            ON kind = 2 AND tag.image_id = images.id AND ^tag.deleted = false
+        LEFT JOIN image_locations AS location
+            ON kind = 3 AND location.image_id = images.id AND ^location.deleted = false
+            AND location.status = 'active'
+     WHERE images.id IN ?1 AND coalesce(property.id, tag.id, location.id) IS NOT NULL";
 
-pub(super) const TAGS: Children = Children {
-    select: "SELECT image_id, value AS child_value FROM image_tags
-             WHERE ^deleted = false AND image_id IN ?1",
-    add: |image, fields, _| {
-        image.tags.insert(fields.text("child_value")?);
-        Ok(())
-    },
-};
+const PROPERTIES: &str = "SELECT 1 AS kind, image_id AS id, name, value FROM image_properties
+     WHERE ^deleted = false AND image_id IN ?1";
 
-pub(super) const LOCATIONS: Children = Children {
-    select: "SELECT image_id, id AS child_id, value AS child_value, meta_data AS child_meta_data,
-                status AS child_status FROM image_locations
-             WHERE ^deleted = false AND status = 'active' AND image_id IN ?1 ORDER BY id",
-    add: |image, fields, urls| {
-        image.locations.push(record::location(fields, &record::OF_AN_IMAGE, urls)?);
-        Ok(())
-    },
-};
+const TAGS: &str = "SELECT 2 AS kind, image_id AS id, value FROM image_tags
+     WHERE ^deleted = false AND image_id IN ?1";
+
+const LOCATIONS: &str = "SELECT 3 AS kind, image_id AS id, value, meta_data, status,
+        id AS location_id
+     FROM image_locations
+     WHERE ^deleted = false AND status = 'active' AND image_id IN ?1";

@@ -16,7 +16,7 @@ use time::macros::datetime;
 use super::*;
 use crate::config::Secret;
 use crate::meta::conformance;
-use crate::meta::sql::{Row, Statement};
+use crate::meta::sql::{Dialect, Row, Statement};
 
 /// Databases on a server, or files in a directory, for one test.
 struct Scratch {
@@ -151,14 +151,14 @@ async fn queued(repo: &SqlRepo) -> Image {
 /// Completing an image costs what it has, not what the database holds.
 #[tokio::test]
 async fn what_belongs_to_an_image_is_found_by_index() {
-    use select::{LOCATIONS, PROPERTIES, TAGS};
-    for (children, index) in [
-        (PROPERTIES, "ix_image_properties_image_id (image_id=?)"),
-        (TAGS, "ix_image_tags_image_id (image_id=?)"),
-        (LOCATIONS, "ix_image_locations_image_id (image_id=?)"),
-    ] {
+    let indexes = [
+        "ix_image_properties_image_id (image_id=?)",
+        "ix_image_tags_image_id (image_id=?)",
+        "ix_image_locations_image_id (image_id=?)",
+    ];
+    for (select, index) in select::children(Dialect::Sqlite).iter().zip(indexes) {
         let ids = crate::meta::sql::Value::AnyOf(vec!["x".into()]);
-        let plan = plan_of(sql(children.select).bind(ids)).await;
-        assert!(plan[0].contains(index), "{}: {plan:?}", children.select);
+        let plan = plan_of(sql(select).bind(ids)).await;
+        assert!(plan[0].contains(index), "{select}: {plan:?}");
     }
 }

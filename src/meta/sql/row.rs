@@ -37,6 +37,11 @@ impl Row {
         with_row!(self, row => row.try_get(column))
     }
 
+    /// Text that stays in the row.
+    pub(in crate::meta) fn str(&self, column: &str) -> Result<Option<&str>, Error> {
+        with_row!(self, row => row.try_get(column))
+    }
+
     pub(in crate::meta) fn flag(&self, column: &str) -> Result<Option<bool>, Error> {
         with_row!(self, row => row.try_get(column))
     }
@@ -53,10 +58,10 @@ impl Row {
     }
 
     /// A word of a type that has a name of its own in PostgreSQL, and is text otherwise.
-    pub(in crate::meta) fn word(&self, column: &str) -> Result<Option<String>, Error> {
+    pub(in crate::meta) fn word(&self, column: &str) -> Result<Option<&str>, Error> {
         match self {
             Self::Postgres(row) => row.try_get_unchecked(column),
-            other => other.text(column),
+            other => other.str(column),
         }
     }
 

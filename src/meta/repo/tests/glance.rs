@@ -45,7 +45,7 @@ async fn schema_of(database: &Database) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for select in selects {
         for row in tx.rows(sql(select)).await.unwrap() {
-            lines.insert(row.word("line").unwrap().unwrap_or_default());
+            lines.insert(row.word("line").unwrap().unwrap_or_default().to_owned());
         }
     }
     assert!(lines.len() > 100, "{lines:?}");

@@ -1,7 +1,7 @@
 //! What only servers do: refuse to be made at start, lose connections, and meet others half way.
 
 use super::*;
-use crate::meta::sql::{Dialect, Trouble};
+use crate::meta::sql::{Dialect, Row, Trouble, Tx};
 use crate::meta::{Filter, FlagColumn, Viewer};
 
 /// Databases on every server that there is here.
@@ -420,5 +420,56 @@ async fn mariadb_reads_a_page_in_the_order_of_an_index() {
             assert!(!said("Extra").contains("filesort"), "{list:?}: {}", said("Extra"));
         }
     }
+    scratch.finish().await;
+}
+
+/// What MariaDB has counted of a session: statements, and tables of its own, in memory and on disk.
+async fn counted(tx: &mut Tx) -> [u64; 3] {
+    let names = ["Com_stmt_execute", "Created_tmp_tables", "Created_tmp_disk_tables"];
+    let status = format!("SHOW SESSION STATUS WHERE Variable_name IN ('{}')", names.join("', '"));
+    let rows = tx.rows(sql(&status)).await.unwrap();
+    names.map(|name| {
+        let is_it = |row: &&Row| row.text("Variable_name").unwrap().as_deref() == Some(name);
+        let row = rows.iter().find(is_it).unwrap();
+        row.text("Value").unwrap().unwrap().parse().unwrap()
+    })
+}
+
+/// Any number of single images is one statement, and a page is two, whatever belongs to them. For
+/// none of it MariaDB keeps rows in a file before it sends them.
+#[tokio::test]
+async fn mariadb_is_asked_once_and_keeps_nothing_aside() {
+    let Some(scratch) = Scratch::on("mariadb") else { return };
+    let repo = scratch.open("few").await;
+    let mut images = Vec::new();
+    for n in 0..5 {
+        let mut image = Image::queued(ImageId::random());
+        image.properties = [("p", "1"), ("q", "2")].map(|(k, v)| (k.into(), v.into())).into();
+        image.tags = ["t".to_owned(), format!("u{n}")].into();
+        image.locations = vec![Location::new(format!("file:///images/{n}"), None)];
+        repo.create(&image).await.unwrap();
+        images.push(image);
+    }
+    let ids: Vec<_> = images.iter().map(|image| image.id.clone()).collect();
+    let mut tx = repo.db.connection().await.unwrap();
+    let before = counted(&mut tx).await;
+    let one = live_image(&mut tx, &ids[0], &repo.urls).await.unwrap();
+    let alone = counted(&mut tx).await;
+    let several = live_images(&mut tx, &ids, &repo.urls).await.unwrap();
+    let together = counted(&mut tx).await;
+    let rows = page::images(&mut tx, &ListQuery::default()).await.unwrap().unwrap();
+    let mut listed = whole(&mut tx, &rows, &repo.urls).await.unwrap();
+    let page = counted(&mut tx).await;
+    // The counting is a statement as well.
+    let statements = [before, alone, together, page].map(|[statements, ..]| statements);
+    let of_each: Vec<_> = statements.windows(2).map(|pair| pair[1] - pair[0] - 1).collect();
+    assert_eq!(of_each, [1, 1, 2]);
+    assert_eq!(before[1], together[1], "tables of MariaDB's own for single images");
+    assert_eq!(before[2], page[2], "files of MariaDB's own");
+
+    let several: Vec<_> = several.into_iter().map(Result::unwrap).collect();
+    assert_eq!((several.len(), &several[0]), (5, &one));
+    listed.sort_by_key(|image| ids.iter().position(|id| *id == image.id));
+    assert_eq!(listed, several);
     scratch.finish().await;
 }
