@@ -234,7 +234,9 @@ pub const DB_RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Pause before a lost connection is tried again for the second time; the first is at once, since
 /// it is often an old connection that a restarted server knows no more.
 pub const DB_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
-/// A connection that nobody has used for so long is asked whether it still works.
+/// Connections that go from hand to hand without coming back to the driver's pool in between,
+pub const DB_AT_HAND_MAX: usize = 4;
+/// each for so long: a connection that nobody has looked at since is asked whether it still works.
 pub const DB_PROBE_AFTER: Duration = Duration::from_secs(1);
 /// A connection that nobody has used for so long is closed.
 pub const DB_CONNECTION_IDLE: Duration = Duration::from_secs(60);

@@ -11,8 +11,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection as _, Executor, MySqlConnection, PgConnection};
 
-use super::db::{Db, Pool};
+use super::db::Db;
 use super::error::{DbError, Trouble};
+use super::pool::Pool;
 use super::tx::Tx;
 use crate::config::{Connection, Database, Durability, Server, Tls, TlsMode};
 use crate::limits;
@@ -57,7 +58,7 @@ pub(in crate::meta) async fn connect_once(database: &Database) -> Result<Option<
         return Ok(None);
     }
     let pool = match &database.connection {
-        Connection::Sqlite(path) => Pool::Sqlite(sqlite_pool(1).connect_lazy_with(file(path))),
+        Connection::Sqlite(path) => sqlite_pool(1).connect_lazy_with(file(path)).into(),
         server => self::pool(&Database { connections_max: 1, ..database.clone() }, server),
     };
     let fails = |source| MetaError::Open { database: database.connection.to_string(), source };
@@ -90,7 +91,7 @@ async fn files(
         }
     };
     let readers = sqlite_pool(database.connections_max).connect_lazy_with(options);
-    Ok((Pool::Sqlite(writer), Pool::Sqlite(readers)))
+    Ok((writer.into(), readers.into()))
 }
 
 fn file(path: &Path) -> SqliteConnectOptions {
@@ -195,7 +196,7 @@ fn find_files(connection: &Connection) -> Result<(), DbError> {
 fn pool(database: &Database, connection: &Connection) -> Pool {
     match connection {
         Connection::Sqlite(path) => {
-            Pool::Sqlite(sqlite_pool(database.connections_max).connect_lazy_with(file(path)))
+            sqlite_pool(database.connections_max).connect_lazy_with(file(path)).into()
         }
         Connection::MySql(server) => {
             let words = mysql_words(database);
@@ -209,7 +210,7 @@ fn pool(database: &Database, connection: &Connection) -> Pool {
                     let words = AssertSqlSafe(words.clone());
                     Box::pin(async move { conn.execute(words).await.map(|_| ()) })
                 });
-            Pool::MySql(pool.connect_lazy_with(mysql_options(server)))
+            pool.connect_lazy_with(mysql_options(server)).into()
         }
         Connection::Postgres(server) => {
             let pool = bounded(PgPoolOptions::new(), database)
@@ -221,7 +222,7 @@ fn pool(database: &Database, connection: &Connection) -> Pool {
                 .after_connect(|conn, _| {
                     Box::pin(async move { conn.execute(postgres_words()).await.map(|_| ()) })
                 });
-            Pool::Postgres(pool.connect_lazy_with(postgres_options(server)))
+            pool.connect_lazy_with(postgres_options(server)).into()
         }
     }
 }

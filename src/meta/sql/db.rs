@@ -2,43 +2,15 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use sqlx::{MySqlPool, PgPool, SqlitePool};
-
 use super::error::{DbError, Trouble};
+use super::pool::Pool;
 use super::row::Row;
 use super::statement::{Dialect, Statement};
-use super::tx::{Conn, Tx};
+use super::tx::Tx;
 use crate::limits;
 use crate::meta::MetaError;
 use crate::observe::Metrics;
 use crate::observe::metrics::DbRetry;
-
-/// Connections to one server, or to one file.
-#[derive(Clone, Debug)]
-pub(super) enum Pool {
-    Sqlite(SqlitePool),
-    MySql(MySqlPool),
-    Postgres(PgPool),
-}
-
-impl Pool {
-    pub(super) async fn acquire(&self) -> Result<Conn, DbError> {
-        // Boxed, since each of them has room for all that connecting may take.
-        Ok(match self {
-            Self::Sqlite(pool) => Conn::Sqlite(Box::pin(pool.acquire()).await?),
-            Self::MySql(pool) => Conn::MySql(Box::pin(pool.acquire()).await?),
-            Self::Postgres(pool) => Conn::Postgres(Box::pin(pool.acquire()).await?),
-        })
-    }
-
-    fn dialect(&self) -> Dialect {
-        match self {
-            Self::Sqlite(_) => Dialect::Sqlite,
-            Self::MySql(_) => Dialect::MySql,
-            Self::Postgres(_) => Dialect::Postgres,
-        }
-    }
-}
 
 /// Begins a transaction that changes something. Those of one image queue at its row; SQLite's at
 /// the file.

@@ -12,6 +12,7 @@
 mod connect;
 mod db;
 mod error;
+mod pool;
 mod row;
 mod statement;
 mod tx;

@@ -1,22 +1,14 @@
 //! Statements on one connection, in a transaction or not.
 
-use sqlx::pool::PoolConnection;
 use sqlx::{
     Arguments, AssertSqlSafe, Database, Encode, MySql, Postgres, Sqlite, Type, query_with, raw_sql,
 };
 use time::PrimitiveDateTime;
 
 use super::error::DbError;
+use super::pool::{Conn, Lent};
 use super::row::Row;
 use super::statement::{Dialect, Plain, Statement};
-
-/// A connection that belongs to a pool.
-#[derive(Debug)]
-pub(super) enum Conn {
-    Sqlite(PoolConnection<Sqlite>),
-    MySql(PoolConnection<MySql>),
-    Postgres(PoolConnection<Postgres>),
-}
 
 /// What is to be done with the connection when it is let go of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +25,17 @@ enum State {
 #[derive(Debug)]
 pub(in crate::meta) struct Tx {
     /// Gone when dropped only.
-    conn: Option<Conn>,
+    lent: Option<Lent>,
     state: State,
+    /// Whether every statement has had its answer, and no error.
+    is_sound: bool,
 }
 
 /// What is done with a connection, whichever it is. Statements are boxed: the futures of three
 /// drivers would otherwise have their place in each future above.
 macro_rules! with_conn {
     ($tx:expr, $conn:ident: $kind:ident => $done:expr) => {
-        match $tx.conn.as_mut() {
+        match $tx.lent.as_mut().map(|lent| &mut lent.conn) {
             Some(Conn::Sqlite($conn)) => {
                 type $kind = Sqlite;
                 $done
@@ -61,13 +55,13 @@ macro_rules! with_conn {
 
 impl Tx {
     /// A connection on which every statement is a transaction of its own.
-    pub(super) fn on(conn: Conn) -> Self {
-        Self { conn: Some(conn), state: State::Idle }
+    pub(super) fn on(lent: Lent) -> Self {
+        Self { lent: Some(lent), state: State::Idle, is_sound: true }
     }
 
     /// Begins a transaction, with the words that make it what it is to be.
-    pub(super) async fn begin(conn: Conn, words: &'static str) -> Result<Self, DbError> {
-        let mut tx = Self::on(conn);
+    pub(super) async fn begin(lent: Lent, words: &'static str) -> Result<Self, DbError> {
+        let mut tx = Self::on(lent);
         tx.script(words).await?;
         tx.state = State::Open;
         Ok(tx)
@@ -88,7 +82,7 @@ impl Tx {
             }
             Err(error) => Err(error),
         });
-        self.state = before;
+        self.leave(before, rows.is_ok());
         rows.map_err(DbError::from)
     }
 
@@ -112,7 +106,7 @@ impl Tx {
             }
             Err(error) => Err(error),
         });
-        self.state = before;
+        self.leave(before, done.is_ok());
         done.map_err(DbError::from)
     }
 
@@ -124,7 +118,7 @@ impl Tx {
             let done = Box::pin(raw_sql(text).execute(&mut **conn)).await;
             done.map(|_: <Kind as Database>::QueryResult| ())
         });
-        self.state = before;
+        self.leave(before, done.is_ok());
         done.map_err(DbError::from)
     }
 
@@ -135,13 +129,13 @@ impl Tx {
             let done = Box::pin(raw_sql("COMMIT").execute(&mut **conn)).await;
             done.map(|_: <Kind as Database>::QueryResult| ())
         });
-        self.state = if done.is_ok() { State::Idle } else { State::Open };
+        self.leave(if done.is_ok() { State::Idle } else { State::Open }, done.is_ok());
         done.map_err(DbError::of_commit)
     }
 
     /// Which database it is.
     pub(in crate::meta) fn dialect(&self) -> Dialect {
-        match self.conn {
+        match self.lent.as_ref().map(|lent| &lent.conn) {
             Some(Conn::MySql(_)) => Dialect::MySql,
             Some(Conn::Postgres(_)) => Dialect::Postgres,
             Some(Conn::Sqlite(_)) | None => Dialect::Sqlite,
@@ -151,6 +145,12 @@ impl Tx {
     /// A statement goes out now; returns the state to come back to when its answer is there.
     fn enter(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Busy)
+    }
+
+    /// Its answer is there.
+    fn leave(&mut self, state: State, is_ok: bool) {
+        self.state = state;
+        self.is_sound &= is_ok;
     }
 
     /// A full disk makes SQLite end a transaction by itself, and a connection may be lost: then
@@ -164,24 +164,18 @@ impl Tx {
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        let Some(mut conn) = self.conn.take() else { return };
+        let Some(mut lent) = self.lent.take() else { return };
         match (self.state, tokio::runtime::Handle::try_current()) {
+            (State::Idle, Ok(_)) if self.is_sound => lent.give_back(),
+            // The driver looks at it.
             (State::Idle, _) => {}
             (State::Open, Ok(runtime)) => {
                 // Busy until it is done: a runtime that is ending drops the task at once.
-                runtime.spawn(Tx { conn: Some(conn), state: State::Busy }.roll_back());
+                let is_sound = self.is_sound;
+                let undone = Tx { lent: Some(lent), state: State::Busy, is_sound };
+                runtime.spawn(undone.roll_back());
             }
-            (State::Open | State::Busy, _) => conn.close_on_drop(),
-        }
-    }
-}
-
-impl Conn {
-    fn close_on_drop(&mut self) {
-        match self {
-            Self::Sqlite(conn) => conn.close_on_drop(),
-            Self::MySql(conn) => conn.close_on_drop(),
-            Self::Postgres(conn) => conn.close_on_drop(),
+            (State::Open | State::Busy, _) => lent.close_on_drop(),
         }
     }
 }

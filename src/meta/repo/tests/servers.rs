@@ -473,3 +473,35 @@ async fn mariadb_is_asked_once_and_keeps_nothing_aside() {
     assert_eq!(listed, several);
     scratch.finish().await;
 }
+
+/// What the server calls a connection, and how often it was asked on it whether it is there.
+async fn session(repo: &SqlRepo) -> [String; 2] {
+    let mut tx = repo.db.connection().await.unwrap();
+    let id = sql("SELECT CAST(connection_id() AS CHAR) AS id");
+    let id = tx.row(id).await.unwrap().unwrap().text("id").unwrap();
+    let pings = sql("SHOW SESSION STATUS LIKE 'Com_admin_commands'");
+    let pings = tx.row(pings).await.unwrap().unwrap().text("Value").unwrap();
+    [id, pings].map(Option::unwrap)
+}
+
+/// Between statements that follow each other nobody asks whether the server is still there. On a
+/// machine that is slow enough one of the rounds may see the question that is asked once a second.
+#[tokio::test]
+async fn a_connection_goes_from_hand_to_hand_without_a_word() {
+    let Some(scratch) = Scratch::on("mariadb") else { return };
+    let repo = scratch.open("hands").await;
+    let image = queued(&repo).await;
+    let mut rounds = 0;
+    loop {
+        let first = session(&repo).await;
+        for _ in 0..3 {
+            repo.get(&image.id).await.unwrap();
+        }
+        if session(&repo).await == first {
+            break;
+        }
+        rounds += 1;
+        assert!(rounds < 20, "every connection is asked after every statement");
+    }
+    scratch.finish().await;
+}
