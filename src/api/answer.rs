@@ -4,14 +4,14 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
-use serde_json::Value;
+use serde::Serialize;
 
 use super::App;
 use super::peer;
 use super::python;
 
 /// A JSON body, with Python's separators and non-ASCII letters as they are.
-pub(super) fn json(status: StatusCode, value: &Value) -> Response<Bytes> {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Bytes> {
     typed(status, "application/json", python::dumps(value))
 }
 

@@ -1,10 +1,14 @@
 //! Times as the API writes and reads them: ISO 8601, UTC.
 
+use std::fmt::Write;
+
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
 /// `YYYY-MM-DDTHH:MM:SSZ`: whole seconds.
 pub(super) fn seconds(at: OffsetDateTime) -> String {
-    format!("{}Z", without_zone(at))
+    let mut text = without_zone(at);
+    text.push('Z');
+    text
 }
 
 /// `YYYY-MM-DDTHH:MM:SS.ffffff`: as Glance shows records that no serializer has touched (`SL-05`).
@@ -12,11 +16,18 @@ pub(super) fn micros(at: OffsetDateTime) -> String {
     format!("{}.{:06}", without_zone(at), at.microsecond())
 }
 
+/// Digit by digit: a long page of images has two thousand of these.
 fn without_zone(at: OffsetDateTime) -> String {
     let at = at.to_offset(UtcOffset::UTC);
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
     let (hour, minute, second) = at.to_hms();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    let mut text = String::with_capacity("YYYY-MM-DDTHH:MM:SS.ffffff".len());
+    // A String takes everything.
+    let _ = write!(text, "{year:04}");
+    for (mark, part) in [('-', month), ('-', day), ('T', hour), (':', minute), (':', second)] {
+        text.extend([mark, char::from(b'0' + part / 10), char::from(b'0' + part % 10)]);
+    }
+    text
 }
 
 /// Reads what Python's `iso8601` reads: a date down to the year, month or day, a time of day down

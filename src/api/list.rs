@@ -31,8 +31,8 @@ pub(super) async fn list(
     query.marker.clone_from(&paging.marker);
     let images = app.repo.list(&query).await?;
     let seen = images.iter().filter(|image| may::sees(app, caller, image));
-    let views = seen.map(|image| view::image(app, caller, image)).collect();
-    Ok(paging.page("images", views, images.len(), images.last().map(|last| last.id.as_str())))
+    let views: Vec<_> = seen.map(|image| view::image(app, caller, image)).collect();
+    Ok(paging.page("images", &views, images.len(), images.last().map(|last| last.id.as_str())))
 }
 
 /// What a caller may not read can't be found by its value either.

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use serde_json::{Map, Value};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use super::answer;
 use super::fault::Fault;
@@ -51,19 +52,14 @@ impl Paging {
     pub(super) fn page(
         &self,
         name: &str,
-        items: Vec<Value>,
+        items: &impl Serialize,
         found: usize,
         last: Option<&str>,
     ) -> Response<Bytes> {
         let is_full = found as u64 == self.limit;
-        let mut page = Map::new();
-        page.insert(name.to_owned(), items.into());
-        page.insert("first".into(), self.href(name, None).into());
-        page.insert("schema".into(), format!("/v2/schemas/{name}").into());
-        if let Some(last) = last.filter(|_| is_full) {
-            page.insert("next".into(), self.href(name, Some(last)).into());
-        }
-        answer::json(StatusCode::OK, &page.into())
+        let next = last.filter(|_| is_full).map(|last| self.href(name, Some(last)));
+        let first = self.href(name, None);
+        answer::json(StatusCode::OK, &Page { name, items, first, next })
     }
 
     /// The relative URL of the page after `marker`, or of the first one.
@@ -75,6 +71,27 @@ impl Paging {
             query if query.is_empty() => format!("/v2/{name}"),
             query => format!("/v2/{name}?{query}"),
         }
+    }
+}
+
+/// A page as it is answered.
+struct Page<'a, T> {
+    name: &'a str,
+    items: &'a T,
+    first: String,
+    next: Option<String>,
+}
+
+impl<T: Serialize> Serialize for Page<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(self.name, self.items)?;
+        map.serialize_entry("first", &self.first)?;
+        map.serialize_entry("schema", &format!("/v2/schemas/{}", self.name))?;
+        if let Some(next) = &self.next {
+            map.serialize_entry("next", next)?;
+        }
+        map.end()
     }
 }
 

@@ -4,7 +4,7 @@
 //! module promises the same text for JSON values, so that the rest of `api` can speak of values
 //! and never of quoting.
 
-use serde::Serialize as _;
+use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Value};
 use std::io;
@@ -191,9 +191,9 @@ fn width(text: &str) -> usize {
 }
 
 /// A value as `json.dumps(value, ensure_ascii=False)` prints it: a blank after commas and colons.
-pub(super) fn dumps(value: &Value) -> String {
+pub(super) fn dumps(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
-    // Memory takes every byte and a `Value` has only string keys: there is no error to handle.
+    // Memory takes every byte and all keys are strings: there is no error to handle.
     let _ = value.serialize(&mut Serializer::with_formatter(&mut bytes, Spaced));
     String::from_utf8(bytes).unwrap_or_default()
 }

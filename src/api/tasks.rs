@@ -38,15 +38,15 @@ pub(super) async fn list(
         MetaError::NoTask(_) => Fault::bad_request(Fault::from(error).message()),
         other => other.into(),
     })?;
-    let stubs = tasks.iter().map(|task| stub(task).into()).collect();
-    Ok(paging.page("tasks", stubs, tasks.len(), tasks.last().map(|last| last.id.as_str())))
+    let stubs: Vec<_> = tasks.iter().map(stub).collect();
+    Ok(paging.page("tasks", &stubs, tasks.len(), tasks.last().map(|last| last.id.as_str())))
 }
 
 /// `GET /v2/tasks/{task_id}`.
 pub(super) async fn show(app: &App, caller: &Identity, id: &str) -> Result<Response<Bytes>, Fault> {
     may_use(app, caller)?;
     let task = app.repo.task(id).await?;
-    Ok(answer::json(StatusCode::OK, &whole(&task).into()))
+    Ok(answer::json(StatusCode::OK, &whole(&task)))
 }
 
 /// `DELETE /v2/tasks/{task_id}`: never.
