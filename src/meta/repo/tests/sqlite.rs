@@ -43,6 +43,21 @@ async fn an_empty_database_gets_glances_schema_and_keeps_it() {
     assert_eq!(text(&again, tables).await, "16");
 }
 
+/// Single records come from where they are made.
+#[tokio::test]
+async fn cf_11_lists_are_read_from_the_replica() {
+    let (dir, mut database) = scratch();
+    let replica = at(&dir.path().join("replica.sqlite"));
+    let old = queued(&open(&replica).await).await;
+    database.slave_connection = Some(replica.connection.clone());
+    let repo = open(&database).await;
+    let new = queued(&repo).await;
+    let listed = repo.list(&ListQuery { limit: 10, ..ListQuery::default() }).await.unwrap();
+    let ids: Vec<_> = listed.into_iter().map(|image| image.id).collect();
+    assert_eq!(ids, [old.id]);
+    assert_eq!(repo.get(&new.id).await.unwrap().id, new.id);
+}
+
 #[tokio::test]
 async fn many_may_make_one_database_at_once() {
     let (_dir, database) = scratch();
