@@ -25,7 +25,7 @@ pub(super) async fn live_images(
     if let [id] = ids {
         return Ok(vec![live_image(tx, id, urls).await]);
     }
-    let rows = tx.rows(sql(WHOLE_IMAGES).bind(several(ids))).await?;
+    let rows = tx.rows(of_several(ids)).await?;
     let parts = parts(&rows)?;
     let folds = tx.dialect() == Dialect::MySql;
     let image = |id: &ImageId| {
@@ -38,12 +38,15 @@ pub(super) async fn live_images(
     Ok(ids.iter().map(image).collect())
 }
 
-/// Some ids as a value. MySQL's statements differ by the number of values, and each is prepared on
-/// each connection: so there are as many as the next power of two, the last one repeated.
-fn several(ids: &[ImageId]) -> Value {
-    let places = ids.len().next_power_of_two();
-    let ids = ids.iter().chain(ids.last().into_iter().cycle());
-    Value::AnyOf(ids.take(places).map(ImageId::to_string).collect())
+/// The same of several images. Statements differ by the number of values, and each is prepared on
+/// each connection: so there are as many as the next power of two, the last one repeated. A value
+/// each, and not a list in one, because PostgreSQL takes that for long and reads whole tables.
+pub(super) fn of_several(ids: &[ImageId]) -> Statement {
+    let count = ids.len().next_power_of_two();
+    let places: Vec<_> = (1..=count).map(|n| format!("?{n}")).collect();
+    let which = format!("IN ({})", places.join(", "));
+    let ids = ids.iter().chain(ids.last().into_iter().cycle()).take(count);
+    ids.fold(sql(&WHOLE_IMAGE.replace("= ?1", &which)), |statement, id| statement.bind(id))
 }
 
 /// Rows of [`WHOLE_IMAGE`], each with its kind.
@@ -100,42 +103,24 @@ macro_rules! own_columns {
 /// The beginning of a statement that finds images without what belongs to them.
 pub(super) const IMAGES: &str = concat!("SELECT ", own_columns!(), " FROM images");
 
-/// Images, their properties, their tags and their locations, each in a row that has the image's id
-/// and what its own table has. The union is outermost, where no database keeps its rows anywhere:
-/// joined with something, MariaDB would write it to a file, since values may be long.
-macro_rules! whole_images {
-    ($which:literal) => {
-        concat!(
-            "SELECT 0 AS kind, ",
-            own_columns!(),
-            ", NULL AS value, NULL AS meta_data, 0 AS location_id
-             FROM images WHERE id ",
-            $which,
-            " AND ^deleted = false
-             UNION ALL SELECT 1, image_id, name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, NULL, 0
-             FROM image_properties WHERE image_id ",
-            $which,
-            " AND ^deleted = false
-             UNION ALL SELECT 2, image_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, NULL, 0
-             FROM image_tags WHERE image_id ",
-            $which,
-            " AND ^deleted = false
-             UNION ALL SELECT 3, image_id, NULL, status, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, meta_data, id
-             FROM image_locations WHERE image_id ",
-            $which,
-            " AND ^deleted = false AND status = 'active'"
-        )
-    };
-}
-
-/// The image with the id `?1`.
-const WHOLE_IMAGE: &str = whole_images!("= ?1");
-
-/// Images with ids among `?1`.
-const WHOLE_IMAGES: &str = whole_images!("IN ?1");
+/// The image with the id `?1`, its properties, its tags and its locations, each in a row that has
+/// the image's id and what its own table has. The union is outermost, where no database keeps its
+/// rows anywhere: joined with something, MariaDB writes it to a file, since values may be long.
+const WHOLE_IMAGE: &str = concat!(
+    "SELECT 0 AS kind, ",
+    own_columns!(),
+    ", NULL AS value, NULL AS meta_data, 0 AS location_id
+     FROM images WHERE id = ?1 AND ^deleted = false
+     UNION ALL SELECT 1, image_id, name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, NULL, 0
+     FROM image_properties WHERE image_id = ?1 AND ^deleted = false
+     UNION ALL SELECT 2, image_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, NULL, 0
+     FROM image_tags WHERE image_id = ?1 AND ^deleted = false
+     UNION ALL SELECT 3, image_id, NULL, status, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, meta_data, id
+     FROM image_locations WHERE image_id = ?1 AND ^deleted = false AND status = 'active'"
+);
 
 /// The same, and nobody changes it until the transaction ends.
 pub(super) async fn locked_image(

@@ -161,4 +161,7 @@ async fn what_belongs_to_an_image_is_found_by_index() {
         let plan = plan_of(sql(select).bind(ids)).await;
         assert!(plan[0].contains(index), "{select}: {plan:?}");
     }
+    let plan = plan_of(select::of_several(&[ImageId::random(), ImageId::random()])).await;
+    let found = plan.iter().filter(|step| step.starts_with("SEARCH image")).count();
+    assert!(found == 4 && !plan.iter().any(|step| step.starts_with("SCAN")), "{plan:?}");
 }

@@ -299,8 +299,8 @@ mod tests {
         let mut slow = Slow::new();
         let mut stuck = JoinSet::new();
         for _ in 0..DB_GETS_AT_ONCE + 1 {
-            let slow = slow.clone();
-            stuck.spawn(async move { slow.get(&ImageId::random()).await.is_ok() });
+            let patient = slow.clone();
+            stuck.spawn(async move { patient.get(&ImageId::random()).await.is_ok() });
             while slow.asked().len() < stuck.len().min(DB_GETS_AT_ONCE) {
                 tokio::task::yield_now().await;
             }

@@ -3,7 +3,7 @@
 use sqlx::mysql::MySqlRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Error, Row as _};
+use sqlx::{Error, Postgres, Row as _, Type, ValueRef as _};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
@@ -51,9 +51,12 @@ impl Row {
             Self::Sqlite(row) => row.try_get(column),
             Self::MySql(row) => row.try_get(column),
             // PostgreSQL's driver takes no integer for a longer one.
-            Self::Postgres(row) => row
-                .try_get(column)
-                .or_else(|_| row.try_get::<Option<i32>, _>(column).map(|n| n.map(i64::from))),
+            Self::Postgres(row) => {
+                match <i64 as Type<Postgres>>::compatible(&row.try_get_raw(column)?.type_info()) {
+                    true => row.try_get(column),
+                    false => row.try_get::<Option<i32>, _>(column).map(|n| n.map(i64::from)),
+                }
+            }
         }
     }
 
