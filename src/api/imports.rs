@@ -81,7 +81,7 @@ pub(super) async fn import(
     };
     let hold = app.imports.hold(&image.id);
     let input = Order::input(&image.id, &request.body, &stores);
-    let task = task_of(caller, request_id, &hold, input);
+    let task = task_of(caller, request_id, &hold, IMAGE_IMPORT, input);
     let change = first_change(app, caller, &image, preempted.is_some());
     let new = NewTask { task, hold, from: method.starts_from(), preempted, change };
     app.imports.submit(&new, secret).await.map_err(in_progress)?;
@@ -282,28 +282,19 @@ fn filtered(uri: &str) -> Fault {
     Fault::bad_request(format!("URI for web-download does not pass filtering: {uri}"))
 }
 
-/// The record of an import, by whom it is asked for.
+/// The record of a task, by whom it is asked for.
 pub(super) fn task_of(
     caller: &Identity,
     request_id: &RequestId,
     hold: &Hold,
+    kind: &str,
     input: Value,
 ) -> Task {
-    let now = OffsetDateTime::now_utc();
     Task {
-        id: hold.task_id.clone(),
-        kind: IMAGE_IMPORT.to_owned(),
-        status: "pending".to_owned(),
         owner: caller.project_id.clone().unwrap_or_default(),
-        expires_at: None,
-        created_at: now,
-        updated_at: now,
-        image_id: Some(hold.image_id.to_string()),
         request_id: Some(request_id.as_str().to_owned()),
         user_id: caller.user_id.clone(),
-        input: Some(input),
-        result: None,
-        message: None,
+        ..Task::pending(&hold.task_id, kind, &hold.image_id, input)
     }
 }
 

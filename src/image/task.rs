@@ -3,6 +3,8 @@
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::ImageId;
+
 /// A row of `tasks` with its row of `task_info`.
 ///
 /// Type and status are kept as they stand: what another server wrote is shown, not judged.
@@ -34,4 +36,27 @@ pub struct Task {
     pub result: Option<Value>,
     /// What there is to say about it.
     pub message: Option<String>,
+}
+
+impl Task {
+    /// A task on an image that is asked for now and waits. Who asks for it is the caller's to say.
+    #[must_use]
+    pub fn pending(id: &str, kind: &str, image_id: &ImageId, input: Value) -> Self {
+        let now = OffsetDateTime::now_utc();
+        Self {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            status: "pending".to_owned(),
+            owner: String::new(),
+            expires_at: None,
+            created_at: now,
+            updated_at: now,
+            image_id: Some(image_id.to_string()),
+            request_id: None,
+            user_id: None,
+            input: Some(input),
+            result: None,
+            message: None,
+        }
+    }
 }

@@ -104,26 +104,10 @@ impl Order {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use time::OffsetDateTime;
-
     use super::*;
 
     fn task(input: Value) -> Task {
-        Task {
-            id: "t".into(),
-            kind: super::super::IMAGE_IMPORT.into(),
-            status: "pending".into(),
-            owner: "p".into(),
-            expires_at: None,
-            created_at: OffsetDateTime::UNIX_EPOCH,
-            updated_at: OffsetDateTime::UNIX_EPOCH,
-            image_id: None,
-            request_id: None,
-            user_id: None,
-            input: Some(input),
-            result: None,
-            message: None,
-        }
+        Task::pending("t", super::super::IMAGE_IMPORT, &ImageId::random(), input)
     }
 
     #[test]

@@ -170,21 +170,12 @@ impl World {
         let hold = self.imports.hold(id);
         let stores: Vec<String> = stores.iter().map(|id| (*id).to_owned()).collect();
         let from = Method::read(&request["method"]).unwrap().starts_from();
-        let now = OffsetDateTime::now_utc();
+        let input = Order::input(id, &request, &stores);
         let task = Task {
-            id: hold.task_id.clone(),
-            kind: IMAGE_IMPORT.into(),
-            status: "pending".into(),
             owner: "p".into(),
-            expires_at: None,
-            created_at: now,
-            updated_at: now,
-            image_id: Some(id.to_string()),
             request_id: Some("req-1".into()),
             user_id: Some("u".into()),
-            input: Some(Order::input(id, &request, &stores)),
-            result: None,
-            message: None,
+            ..Task::pending(&hold.task_id, IMAGE_IMPORT, id, input)
         };
         NewTask { task, hold, from, preempted: None, change: ImageChange::default() }
     }

@@ -17,7 +17,7 @@ use super::super::schema;
 use super::must_be;
 use super::promised::hex_digits;
 use crate::auth::{Action, Identity};
-use crate::image::{HashAlgo, Status, Task};
+use crate::image::{HashAlgo, Status};
 use crate::import::{LOCATION_IMPORT, LocationOrder};
 use crate::meta::{ImageChange, NewTask};
 
@@ -47,8 +47,8 @@ pub(in super::super) async fn post(
     }
     let preempted = imports::check_lock(app, &image).await?;
     let hold = app.imports.hold(&image.id);
-    let task = imports::task_of(caller, request_id, &hold, order.input(&image.id));
-    let task = Task { kind: LOCATION_IMPORT.to_owned(), ..task };
+    let input = order.input(&image.id);
+    let task = imports::task_of(caller, request_id, &hold, LOCATION_IMPORT, input);
     let change = ImageChange::default();
     let new = NewTask { task, hold, from: Status::Queued, preempted, change };
     app.imports.submit(&new, None).await.map_err(imports::in_progress)?;

@@ -14,6 +14,7 @@ pub(super) async fn run_all(open: &impl AsyncFn(&'static str) -> Arc<dyn Repo>) 
     a_stage_is_restored(&*open("unstaged").await).await;
     a_task_begins_with_its_lock(&*open("task begins").await).await;
     a_task_ends_with_its_image(&*open("task ends").await).await;
+    a_task_records_what_it_finds_out(&*open("task finds").await).await;
     a_task_is_taken_over_once(&*open("taken over").await).await;
     the_task_of_a_deleted_image_is_found(&*open("task orphaned").await).await;
 }
@@ -62,21 +63,10 @@ async fn a_stage_is_restored(repo: &dyn Repo) {
 fn new_task(id: &ImageId) -> NewTask {
     let task_id = uuid::Uuid::new_v4().to_string();
     let hold = Hold { image_id: id.clone(), task_id: task_id.clone(), node_id: "node".into() };
-    let now = OffsetDateTime::now_utc();
     let task = Task {
-        id: task_id,
-        kind: "api_image_import".into(),
-        status: "pending".into(),
         owner: "p".into(),
-        expires_at: None,
-        created_at: now,
-        updated_at: now,
-        image_id: Some(id.to_string()),
         request_id: Some("req-1".into()),
-        user_id: None,
-        input: Some(json!({"a": [null]})),
-        result: None,
-        message: None,
+        ..Task::pending(&task_id, "api_image_import", id, json!({"a": [null]}))
     };
     let set = [("kept".to_owned(), "x".to_owned())].into();
     let change = ImageChange { set, ..ImageChange::default() };
@@ -150,6 +140,44 @@ async fn a_task_ends_with_its_image(repo: &dyn Repo) {
     assert!(repo.live_tasks().await.unwrap().is_empty());
     let again = repo.step_task(&new.hold, &end, &ImageChange::default()).await;
     assert!(matches!(again, Err(MetaError::TaskLost(_))), "{again:?}");
+}
+
+async fn a_task_records_what_it_finds_out(repo: &dyn Repo) {
+    let id = staged(repo).await;
+    let new = new_task(&id);
+    repo.begin_task(&new).await.unwrap();
+    let step = async |change: ImageChange| {
+        repo.step_task(&new.hold, &TaskChange::Unchanged, &change).await.unwrap()
+    };
+    let image = step(ImageChange { size: Some(7), ..ImageChange::default() }).await;
+    assert_eq!((image.size, image.virtual_size, image.checksum), (Some(7), None, None));
+    let said = ("sha256".to_owned(), "cd".repeat(32));
+    let multihash = Some(said.clone());
+    let image = step(ImageChange { multihash, ..ImageChange::default() }).await;
+    assert_eq!(image.os_hash_algo.zip(image.os_hash_value), Some(said.clone()));
+    assert_eq!((image.size, image.checksum), (Some(7), None), "nothing else is known");
+    let digests = commit_of(&id).digests;
+    let found = ImageChange {
+        digests: Some(digests.clone()),
+        multihash: Some(said),
+        ..ImageChange::default()
+    };
+    let image = step(found).await;
+    assert_eq!(image.checksum, Some(digests.checksum));
+    assert_eq!(image.os_hash_algo.as_deref(), Some("sha512"), "what was found counts");
+    assert_eq!(image.os_hash_value, Some(digests.os_hash_value));
+    let at = |place: &str| Location::new(format!("file:///{place}/{id}"), Some("fast"));
+    let locations = vec![at("a"), at("b")];
+    let image = step(ImageChange { locations, ..ImageChange::default() }).await;
+    let rows: Vec<i64> = image.locations.iter().filter_map(|at| at.id).collect();
+    let withdrawn = vec![rows[0]];
+    let image = step(ImageChange { withdrawn, ..ImageChange::default() }).await;
+    let left: Vec<_> = image.locations.iter().map(|at| at.id).collect();
+    assert_eq!(left, [Some(rows[1])]);
+    let unfinished = repo.unfinished_deletes().await.unwrap();
+    assert_eq!(unfinished[&id].iter().map(|at| at.id).collect::<Vec<_>>(), [Some(rows[0])]);
+    let image = step(ImageChange { clears_sizes: true, ..ImageChange::default() }).await;
+    assert_eq!(image.size, None);
 }
 
 async fn a_task_is_taken_over_once(repo: &dyn Repo) {
