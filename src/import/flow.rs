@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::fetch::{Fetched, Fetcher};
 use super::order::{Method, Order};
-use super::place::{self, Flow, Placement, Spoilt};
+use super::place::{self, AtRest, Flow, Placement, Spoilt};
 use super::plugin::{Material, Plugins};
 use super::remote::{Found, Remote};
 use super::run::{Done, Job, Run, Stop};
@@ -243,7 +243,8 @@ impl Import<'_> {
         let mut placement = Placement::default();
         let mut left = self.stores.clone();
         if known.is_some() {
-            left = place::adopt(self.run, &staged, left, &mut placement).await;
+            let staged = AtRest::Staged(&staged);
+            left = place::unmoved(self.run, staged, left, &mut placement).await;
         }
         if !left.is_empty() && !self.is_spoilt(&placement) {
             let location = Location::new(format!("file://{}", staged.path.display()), None);
@@ -399,7 +400,7 @@ impl Import<'_> {
         let mut left = self.stores.clone();
         left.retain(|store| !self.is_in(&**store));
         let (from, source) = self.best_copy().await?;
-        left = place::cloned(self.run, from, left, &mut placement).await;
+        left = place::unmoved(self.run, AtRest::Stored(from), left, &mut placement).await;
         if !left.is_empty() && !self.is_spoilt(&placement) {
             let flow = Flow {
                 hint: SizeHint::Known(source.size()),

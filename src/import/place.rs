@@ -72,50 +72,35 @@ pub(super) struct Flow {
     pub(super) gate: Gate,
 }
 
-/// Gives staged data, which is hashed already, to every store that can take it as it lies. Answers
-/// those that can't.
-pub(super) async fn adopt(
+/// Data that lies somewhere and need not move where a store can take it as it lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AtRest<'a> {
+    /// In the staging area, and hashed already.
+    Staged(&'a Staged),
+    /// In another store.
+    Stored(&'a Location),
+}
+
+/// Gives data to every store that can take it as it lies. Answers those that can't.
+pub(super) async fn unmoved(
     run: &Run,
-    staged: &Staged,
+    data: AtRest<'_>,
     stores: Vec<Arc<dyn Store>>,
     placement: &mut Placement,
 ) -> Vec<Arc<dyn Store>> {
-    let mut left = Vec::new();
+    let (id, mut left) = (run.image_id(), Vec::new());
     for store in stores {
-        let adopt = || store.adopt(run.image_id(), staged);
-        let placed = after_clearing(&*store, run.image_id(), adopt).await;
-        sort(store, placed, placement, &mut left);
+        let place = || match data {
+            AtRest::Staged(staged) => store.adopt(id, staged),
+            AtRest::Stored(from) => Store::clone_from(&*store, id, from),
+        };
+        match after_clearing(&*store, id, place).await {
+            Ok(Placed::There(location)) => placement.objects.push((store, location)),
+            Ok(Placed::BytesMustMove) => left.push(store),
+            Err(error) => placement.fail(&*store, error.into()),
+        }
     }
     left
-}
-
-/// The same for data that is in another store.
-pub(super) async fn cloned(
-    run: &Run,
-    from: &Location,
-    stores: Vec<Arc<dyn Store>>,
-    placement: &mut Placement,
-) -> Vec<Arc<dyn Store>> {
-    let mut left = Vec::new();
-    for store in stores {
-        let clone = || Store::clone_from(&*store, run.image_id(), from);
-        let placed = after_clearing(&*store, run.image_id(), clone).await;
-        sort(store, placed, placement, &mut left);
-    }
-    left
-}
-
-fn sort(
-    store: Arc<dyn Store>,
-    placed: Result<Placed, StoreError>,
-    placement: &mut Placement,
-    left: &mut Vec<Arc<dyn Store>>,
-) {
-    match placed {
-        Ok(Placed::There(location)) => placement.objects.push((store, location)),
-        Ok(Placed::BytesMustMove) => left.push(store),
-        Err(error) => placement.fail(&*store, error.into()),
-    }
 }
 
 /// Reads `source` once, for all of `stores`. When it fails as a whole, every store has.
