@@ -183,7 +183,23 @@ impl Client {
         statuses: &[StatusCode],
         max: usize,
     ) -> Result<Response, ClientError> {
+        self.follow_with(self, request, statuses, max).await
+    }
+
+    /// The same, where another client, by its own guard, goes wherever redirects lead away from the
+    /// place that was named. Once led away, it is the other's to the end.
+    ///
+    /// # Errors
+    /// As for [`Client::follow`].
+    pub async fn follow_with(
+        &self,
+        elsewhere: &Self,
+        request: Request,
+        statuses: &[StatusCode],
+        max: usize,
+    ) -> Result<Response, ClientError> {
         let Request { method, mut url, mut headers, .. } = request;
+        let mut client = self;
         for _ in 0..=max {
             let next = Request {
                 method: method.clone(),
@@ -191,12 +207,14 @@ impl Client {
                 headers: headers.clone(),
                 body: Body::Empty,
             };
-            let answer = self.send(next).await?;
+            let answer = client.send(next).await?;
             if !statuses.contains(&answer.status()) {
                 return Ok(answer);
             }
-            let target = self.target(&url, answer.headers().get(LOCATION))?;
+            let target = client.target(&url, answer.headers().get(LOCATION))?;
             if target.origin() != url.origin() {
+                client = elsewhere;
+                client.may_follow(&target)?;
                 headers = headers.into_iter().filter_map(public).collect();
             }
             url = target;
@@ -211,10 +229,11 @@ impl Client {
         let lost =
             || ClientError::BadUrl { url: shown(from), why: "it redirects to no address".into() };
         let target = target.filter(|url| url.has_host()).ok_or_else(lost)?;
-        match &self.guard {
-            Some(guard) => guard.judge_redirect(&target).map(|()| target),
-            None => Ok(target),
-        }
+        self.may_follow(&target).map(|()| target)
+    }
+
+    fn may_follow(&self, target: &Url) -> Result<(), ClientError> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.judge_redirect(target))
     }
 
     fn outgoing(

@@ -99,8 +99,14 @@ impl Guard for WebGuard {
         }
     }
 
+    /// What is named by its address is judged by that as well: through a proxy, nobody else would.
     fn judge_redirect(&self, target: &Url) -> Result<(), ClientError> {
-        self.judge_lists(target, target.port())
+        self.judge_lists(target, target.port())?;
+        let host = host_of(target);
+        match host.parse().is_ok_and(|address| !self.may_connect(&host, address)) {
+            false => Ok(()),
+            true => Err(refused(target, format!("it is at {host}"))),
+        }
     }
 }
 
@@ -295,7 +301,13 @@ mod tests {
         assert!(guard.addresses("localhost", 80).await.is_err());
         let found = guard.addresses("192.0.2.1", 80).await.unwrap();
         assert_eq!(found, ["192.0.2.1:80".parse::<SocketAddr>().unwrap()]);
-        for (target, may) in [("http://192.0.2.1/", true), ("http://192.0.2.1:22/", false)] {
+        for (target, may) in [
+            ("http://192.0.2.1/", true),
+            ("http://192.0.2.1:22/", false),
+            ("http://169.254.169.254/", false),
+            ("http://0x7f000001/", false),
+            ("http://[::ffff:127.0.0.1]/", false),
+        ] {
             let judged = guard.judge_redirect(&Url::parse(target).unwrap());
             assert_eq!(judged.is_ok(), may, "{target}");
         }

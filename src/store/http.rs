@@ -1,9 +1,14 @@
 //! The `http` store: locations on the web, read only (`HT-01`, `HT-02`).
 //!
 //! A location is whatever answers GET, after at most five redirects; a user and password in it are
-//! sent as basic authentication and shown nowhere. Ranges are asked for, and cut out by ourselves
+//! sent as basic authentication and shown nowhere. A location was judged when somebody added it, and
+//! older ones were not; where it redirects to is its server's word and judged each time, by the
+//! lists and addresses of `[import_filtering_opts]`, unless it stays on that server. Glance follows
+//! anywhere, into the cloud's own networks too. Ranges are asked for, and cut out by ourselves
 //! where the server gives everything all the same (`DD-05`).
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +18,9 @@ use url::Url;
 
 use super::web::{Origin, WebReader, range_of};
 use super::{Draft, SizeHint, Source, Store, StoreError, StoreErrorKind};
-use crate::client::{self, Client, ClientError, Proxies, Request, Response, Trust};
+use crate::client::{
+    self, Client, ClientError, Guard, Proxies, Request, Response, Trust, WebGuard,
+};
 use crate::config::HttpStore as Options;
 use crate::image::{ImageId, Location};
 use crate::limits::HTTP_REDIRECTS_MAX;
@@ -26,6 +33,32 @@ const FOLLOWED: &[StatusCode] = &[StatusCode::MOVED_PERMANENTLY, StatusCode::FOU
 pub(super) struct HttpStore {
     id: String,
     client: Client,
+    /// For wherever a location redirects to.
+    elsewhere: Client,
+}
+
+/// Judges redirects. Where a proxy connects, the addresses of what is asked are the proxy's affair.
+#[derive(Debug)]
+struct Redirects {
+    guard: WebGuard,
+    has_proxy: bool,
+}
+
+#[async_trait]
+impl Guard for Redirects {
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
+        if !self.has_proxy {
+            return self.guard.addresses(host, port).await;
+        }
+        let at = host.to_owned();
+        let unreachable =
+            |source: io::Error| ClientError::Unreachable { at, source: source.into() };
+        client::look_up(host, port).await.map_err(unreachable)
+    }
+
+    fn judge_redirect(&self, target: &Url) -> Result<(), ClientError> {
+        self.guard.judge_redirect(target)
+    }
 }
 
 impl HttpStore {
@@ -33,7 +66,7 @@ impl HttpStore {
     ///
     /// # Errors
     /// When proxies or certificates can't be used.
-    pub(super) fn open(id: &str, options: &Options) -> Result<Self, ClientError> {
+    pub(super) fn open(id: &str, options: &Options, guard: &WebGuard) -> Result<Self, ClientError> {
         let trust = match &options.ca_file {
             Some(path) => Trust::File(path.clone()),
             None if options.is_insecure => Trust::Anyone,
@@ -41,8 +74,12 @@ impl HttpStore {
         };
         let refused = |why| ClientError::Setup(format!("http_proxy_information: {why}"));
         let proxies = Proxies::new(&options.proxies).map_err(refused)?;
-        let client = Client::new(client::Options { trust, proxies, ..client::Options::default() })?;
-        Ok(Self { id: id.to_owned(), client })
+        let has_proxy = !options.proxies.is_empty();
+        let judge: Arc<dyn Guard> = Arc::new(Redirects { guard: guard.clone(), has_proxy });
+        let free = client::Options { trust, proxies, ..client::Options::default() };
+        let judged = client::Options { guard: Some(judge), ..free.clone() };
+        let (client, elsewhere) = (Client::new(free)?, Client::new(judged)?);
+        Ok(Self { id: id.to_owned(), client, elsewhere })
     }
 
     fn page(&self, location: &Location) -> Result<Page, StoreError> {
@@ -50,7 +87,10 @@ impl HttpStore {
         let bad = |why| StoreError::new(StoreErrorKind::BadLocation, format!("{}: {why}", shown()));
         let url = Url::parse(&location.url).map_err(|_| bad("it is no URL"))?;
         match url.scheme() {
-            "http" | "https" => Ok(Page { client: self.client.clone(), url }),
+            "http" | "https" => {
+                let (client, elsewhere) = (self.client.clone(), self.elsewhere.clone());
+                Ok(Page { client, elsewhere, url })
+            }
             _ => Err(bad("it is neither http nor https")),
         }
     }
@@ -60,6 +100,7 @@ impl HttpStore {
 #[derive(Debug)]
 struct Page {
     client: Client,
+    elsewhere: Client,
     url: Url,
 }
 
@@ -73,7 +114,8 @@ impl Page {
         if let Some(range) = range {
             request = request.header(RANGE, range);
         }
-        let answer = self.client.follow(request, FOLLOWED, HTTP_REDIRECTS_MAX).await?;
+        let (elsewhere, most) = (&self.elsewhere, HTTP_REDIRECTS_MAX);
+        let answer = self.client.follow_with(elsewhere, request, FOLLOWED, most).await?;
         let kind = match answer.status() {
             status if status.is_success() => return Ok(answer),
             StatusCode::NOT_FOUND => StoreErrorKind::NotFound,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::client::WebGuard;
 use crate::config;
 use crate::image::Location;
 use crate::limits::SLOT_BYTES;
@@ -54,8 +55,7 @@ impl Registry {
         let config::Stores { is_multi, default, stores, staging, tasks } = &settings.stores;
         let policy = policy(settings);
         let mut connections = Connections::default();
-        let entries =
-            stores.iter().map(|store| open_entry(store, policy, *is_multi, &mut connections));
+        let entries = stores.iter().map(|store| open_entry(store, settings, &mut connections));
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
         entries.iter().try_for_each(|entry| must_fit(entry, settings.glissade.slot_arena_bytes))?;
         let staging = open_reserved("os_glance_staging_store", staging, policy)?;
@@ -297,8 +297,7 @@ fn open_reserved(
 /// # Errors
 /// [`OpenError`] when it can't be used.
 pub fn open_alone(store: &config::Store, settings: &config::Settings) -> Result<Entry, OpenError> {
-    let is_named = settings.stores.is_multi;
-    open_entry(store, policy(settings), is_named, &mut Connections::default())
+    open_entry(store, settings, &mut Connections::default())
 }
 
 /// Asks whether an `s3` store's bucket is there.
@@ -321,10 +320,10 @@ fn policy(settings: &config::Settings) -> Policy {
 
 fn open_entry(
     store: &config::Store,
-    policy: Policy,
-    is_named: bool,
+    settings: &config::Settings,
     connections: &mut Connections,
 ) -> Result<Entry, OpenError> {
+    let (policy, is_named) = (policy(settings), settings.stores.is_multi);
     let opened: Arc<dyn Store> = match &store.kind {
         config::StoreKind::File(options) => {
             Arc::new(open_file(&store.id, options, policy, is_named)?)
@@ -336,7 +335,8 @@ fn open_entry(
         }
         config::StoreKind::Http(options) => {
             let refused = |error| OpenError(format!("store {}: {error}", store.id));
-            Arc::new(HttpStore::open(&store.id, options).map_err(refused)?)
+            let guard = WebGuard::new(settings.api.web_filter.clone());
+            Arc::new(HttpStore::open(&store.id, options, &guard).map_err(refused)?)
         }
         config::StoreKind::S3(options) => {
             let refused = |error| OpenError(format!("store {}: {error}", store.id));

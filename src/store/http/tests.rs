@@ -9,6 +9,7 @@ use std::thread;
 
 use super::*;
 use crate::buffer::Arena;
+use crate::config::{AllowDeny, WebFilter};
 use crate::limits::MIB;
 use crate::store::conformance::bytes;
 
@@ -83,6 +84,10 @@ fn script(path: &str, range: Option<(usize, usize)>) -> (String, Vec<u8>) {
             with_length("206 Partial\r\nContent-Range: bytes 900-999/1000", vec![0; 100])
         }
         ("/otherpart", None) => with_length("200 OK", data),
+        (path, _) if path.starts_with("/to/") => {
+            let target = path.trim_start_matches("/to/");
+            (format!("302 Found\r\nLocation: http://{target}\r\nContent-Length: 0"), vec![])
+        }
         ("/moved", _) => ("302 Found\r\nLocation: /image\r\nContent-Length: 0".to_owned(), vec![]),
         ("/loop", _) => ("301 Moved\r\nLocation: /loop\r\nContent-Length: 0".to_owned(), vec![]),
         ("/other", _) => ("307 X\r\nLocation: /image\r\nContent-Length: 0".to_owned(), vec![]),
@@ -94,7 +99,15 @@ fn script(path: &str, range: Option<(usize, usize)>) -> (String, Vec<u8>) {
 
 fn store() -> HttpStore {
     let options = Options { ca_file: None, is_insecure: true, proxies: Vec::new() };
-    HttpStore::open("web", &options).unwrap()
+    HttpStore::open("web", &options, &WebGuard::new(WebFilter::default())).unwrap()
+}
+
+/// A store whose operator lets redirects lead to this machine.
+fn open_store() -> HttpStore {
+    let options = Options { ca_file: None, is_insecure: true, proxies: Vec::new() };
+    let hosts = AllowDeny::Allowed(vec!["127.0.0.1".to_owned()]);
+    let filter = WebFilter { hosts, ports: AllowDeny::Denied(vec![]), ..WebFilter::default() };
+    HttpStore::open("web", &options, &WebGuard::new(filter)).unwrap()
 }
 
 /// What is read, and how the reading ended.
@@ -185,6 +198,30 @@ async fn ht_01_statuses_are_told_apart_and_secrets_kept() {
     }
 }
 
+/// Where a location leads is its server's word: it may not lead into the cloud's own networks.
+#[tokio::test]
+async fn ht_01_redirects_lead_where_the_operator_lets_them() {
+    let (web, other) = (Web::new(), Web::new());
+    let to = |target: &str| web.at(&format!("/to/{target}"));
+    let (here, there) = (format!("{}/image", web.address), format!("{}/image", other.address));
+    assert!(store().open(&to(&here)).await.is_ok(), "the same server");
+    for target in
+        [there.as_str(), "169.254.169.254/latest", "localhost:80/", "[::1]/", "10.0.0.1:22/"]
+    {
+        let error = store().open(&to(target)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::BadLocation, "{target}: {error}");
+        assert_eq!(store().size(&to(target)).await.unwrap_err().kind(), error.kind());
+    }
+    // What has led away does not lead back to where it was not asked to go by name.
+    let around = format!("{}/to/{here}", other.address);
+    assert!(store().open(&to(&around)).await.is_err());
+    assert!(other.heads.lock().unwrap().is_empty(), "nobody was asked");
+    let source = open_store().open(&to(&there)).await.unwrap();
+    assert_eq!(source.size(), LEN as u64);
+    assert!(open_store().open(&to(&around)).await.is_ok());
+    assert!(open_store().open(&to("169.254.169.254/")).await.is_err());
+}
+
 #[tokio::test]
 async fn ht_01_nothing_is_added_or_removed() {
     let store = store();
@@ -202,10 +239,11 @@ fn cf_25_options_that_can_not_be_are_refused() {
         is_insecure: false,
         proxies: vec![("http".to_owned(), proxy.to_owned())],
     };
-    assert!(HttpStore::open("web", &options("proxy:3128")).is_ok());
-    let refused = HttpStore::open("web", &options("socks5://u:secret@proxy")).unwrap_err();
+    let open = |options| HttpStore::open("web", &options, &WebGuard::new(WebFilter::default()));
+    assert!(open(options("proxy:3128")).is_ok());
+    let refused = open(options("socks5://u:secret@proxy")).unwrap_err();
     let text = refused.to_string();
     assert!(text.contains("http_proxy_information") && !text.contains("secret"), "{text}");
     let missing = Options { ca_file: Some("/nosuch.pem".into()), ..options("proxy:3128") };
-    assert!(HttpStore::open("web", &missing).unwrap_err().to_string().contains("/nosuch.pem"));
+    assert!(open(missing).unwrap_err().to_string().contains("/nosuch.pem"));
 }
