@@ -11,17 +11,33 @@ use super::answer;
 use super::fault::Fault;
 use super::may;
 use crate::auth::{Action, Identity};
+use crate::config::Plugin;
 use crate::quota::Share;
 use crate::store::Entry;
 
-/// `GET /v2/info/import`.
+/// `GET /v2/info/import`: the methods, and what data may be, by the names that the design of 2015
+/// had for it and Glance never served (`DI-01`, `N-10`). What the design named and nobody limits is
+/// left out: how long an upload may take, how long staged data stays, how large a disk may be.
 pub(super) fn import_methods(app: &App) -> Response<Bytes> {
-    let methods = json!({
-        "description": "Import methods available.",
-        "type": "array",
-        "value": app.settings.api.enabled_import_methods,
-    });
-    answer::json(StatusCode::OK, &json!({ "import-methods": methods }))
+    let (api, import) = (&app.settings.api, &app.settings.import);
+    let mut view = Map::new();
+    let mut tell = |name: &str, kind: &str, description: &str, value: Value| {
+        let member = json!({ "description": description, "type": kind, "value": value });
+        view.insert(name.to_owned(), member);
+    };
+    let methods = json!(api.enabled_import_methods);
+    tell("import-methods", "array", "Import methods available.", methods);
+    let most = json!(api.image_size_cap_bytes);
+    tell("max_upload_bytes", "integer", "Most bytes that the data of an image may have.", most);
+    let disk = json!(api.disk_formats);
+    tell("source_disk_formats", "array", "Disk formats that are accepted.", disk);
+    let container = json!(api.container_formats);
+    tell("source_container_formats", "array", "Container formats that are accepted.", container);
+    if import.plugins.contains(&Plugin::ImageConversion) {
+        let made = json!([import.conversion_format]);
+        tell("target_disk_formats", "array", "Disk formats that imported images get.", made);
+    }
+    answer::json(StatusCode::OK, &view.into())
 }
 
 /// `GET /v2/info/stores`: 404 where clients don't know stores by id.

@@ -64,6 +64,22 @@ fn versions_are_offered() {
     server.call("GET", "/v2.3/images").assert(200, "images");
 }
 
+/// Who asks what may be imported learns what becomes of it as well.
+#[test]
+fn di_01_what_images_are_converted_to_is_told() {
+    let setup = Setup::new()
+        .set("image_import_opts", "image_import_plugins", "[image_conversion]")
+        .set("image_conversion", "output_format", "qcow2")
+        .set("DEFAULT", "image_size_cap", "4096")
+        .set("image_format", "disk_formats", "raw,qcow2");
+    let told = setup.start().call("GET", "/v2/info/import").assert(200, "").json();
+    let value = |name: &str| told[name]["value"].clone();
+    assert_eq!(value("target_disk_formats"), json!(["qcow2"]));
+    assert_eq!(value("source_disk_formats"), json!(["raw", "qcow2"]));
+    assert_eq!(value("max_upload_bytes"), 4096);
+    assert!(value("import-methods").as_array().unwrap().contains(&json!("glance-direct")));
+}
+
 #[test]
 fn health_is_told() {
     let server = server();
