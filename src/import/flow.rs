@@ -166,6 +166,7 @@ impl Import<'_> {
         if self.run.is_resumed {
             self.clear().await?;
         }
+        self.check_limits().await?;
         match &self.order.method {
             Method::CopyImage => self.copy().await,
             Method::GlanceDirect => self.import_staged().await,
@@ -182,6 +183,20 @@ impl Import<'_> {
                 self.download(fetched, expected, change).await
             }
         }
+    }
+
+    /// What Keystone limits besides room in the stores (`QU-04`): how much is on its way, and how
+    /// much lies in staging areas meanwhile. The image counts by now, by what its record says; its
+    /// size too, where that is known. Staged data was judged when it was staged.
+    async fn check_limits(&self) -> Result<(), Broken> {
+        if self.order.method == Method::GlanceDirect {
+            return Ok(());
+        }
+        let owner = self.image.owner.as_deref();
+        let checked = self.job.uploads.quotas().check_uploading(owner).await;
+        checked.map_err(UploadError::from)?;
+        self.job.uploads.reserve_stage(&self.image, SizeHint::Unknown).await?;
+        Ok(())
     }
 
     /// Removes what a run that was cut short has left.
@@ -291,8 +306,12 @@ impl Import<'_> {
         expected: Expected,
         change: ImageChange,
     ) -> Result<Done, Broken> {
+        let hint = fetched.size().map_or(SizeHint::Unknown, SizeHint::Known);
+        self.run.watch.expect(fetched.size().unwrap_or(0));
+        // As in Glance it counts as staged, wherever it goes.
+        let staged = self.job.uploads.reserve_stage(&self.image, hint).await?;
         if self.job.plugins.need_file() {
-            let (staged, known) = self.fetch_to_staging(fetched, expected).await?;
+            let (staged, known) = self.fetch_to_staging(fetched, expected, staged).await?;
             let mut material = self.material(Some(staged), Some(known));
             material.change = change;
             return self.refine(material).await;
@@ -300,8 +319,6 @@ impl Import<'_> {
         let mut material = self.material(None, None);
         material.change = change;
         self.job.plugins.run(&mut material).await.map_err(Broken::new)?;
-        let hint = fetched.size().map_or(SizeHint::Unknown, SizeHint::Known);
-        self.run.watch.expect(fetched.size().unwrap_or(0));
         let room = self.reserve(hint).await?;
         let gate = self.gate(&material.change);
         let flow = Flow { hint, expected, room: room.clone(), gate };
@@ -316,12 +333,11 @@ impl Import<'_> {
         &self,
         fetched: Fetched,
         expected: Expected,
+        room: Option<Arc<Reservation>>,
     ) -> Result<(Staged, Arrived), Broken> {
         let staging = self.job.staging()?;
         let hint = fetched.size().map_or(SizeHint::Unknown, SizeHint::Known);
-        self.run.watch.expect(fetched.size().unwrap_or(0));
         let store: Arc<dyn Store> = Arc::new(staging.clone());
-        let room = self.job.uploads.reserve_stage(&self.image, hint).await?;
         let flow = Flow { hint, expected, room, gate: self.job.uploads.noting_gate() };
         let mut placement = Placement::default();
         self.pour(fetched.source(), vec![store], flow, &mut placement).await?;

@@ -16,7 +16,7 @@
 //! | data is taken into stores | [`Quotas::reserve`] | it is recorded |
 //! | data is taken into a staging area, by a client or an import | [`Quotas::reserve_stage`] | it is recorded |
 //! | an import is accepted | [`Quotas::check_stored`] | |
-//! | data is received, and the image says `saving`, `uploading` or `importing` | [`Quotas::check_uploading`] | |
+//! | data is received, fetched or copied, and the image says so | [`Quotas::check_uploading`] | |
 //!
 //! Counted is the image's owner. Glance counts whoever calls, which differs for administrators who
 //! fill other projects' images; their room would be another's.
@@ -160,7 +160,7 @@ impl Quotas {
     }
 
     /// Whether the project has not too much under way, when the image already counts: it says
-    /// `saving`, `uploading` or `importing`. Nobody can pass by who has said so first.
+    /// `saving`, `uploading` or `importing`, or to which stores it is being copied. Nobody can pass by who has said so first.
     ///
     /// # Errors
     /// [`QuotaError::OverLimit`] of `image_count_uploading`.

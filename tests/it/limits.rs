@@ -5,11 +5,14 @@
 //! for them with an account of its own, and Glance's own words in every refusal.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::check::{LOOPBACK, document, probe};
-use crate::common::{Body, Cloud, Conn, Framing, Response, Server, Setup, Upload, eventually};
+use crate::common::{
+    Body, Cloud, Conn, Framing, Response, Server, Setup, Upload, Web, eventually, poll,
+};
 
 const MIB: u64 = 1 << 20;
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -65,6 +68,21 @@ impl<'a> Limited<'a> {
             "project_id": self.cloud.project_id(user), "resource_name": resource,
             "resource_limit": limit}]});
         self.call("POST", "limits", Some(&body)).assert(201, resource);
+    }
+
+    /// The same, in place of what it had.
+    fn change(&self, user: &str, resource: &str, limit: i64) {
+        let project = self.cloud.project_id(user);
+        let query = format!(
+            "limits?service_id={}&resource_name={resource}&project_id={project}",
+            self.service
+        );
+        let there = self.call("GET", &query, None).json();
+        for one in there["limits"].as_array().unwrap() {
+            let id = one["id"].as_str().unwrap();
+            assert_eq!(self.call("DELETE", &format!("limits/{id}"), None).status(), 204);
+        }
+        self.set(user, resource, limit);
     }
 
     fn made(&self, plural: &str, name: &str, body: &Value) -> String {
@@ -125,6 +143,20 @@ impl<'a> User<'a> {
 
     fn status_of(&self, image: &str) -> Value {
         self.call("GET", &format!("/v2/images/{image}"), JSON, b"").json()["status"].clone()
+    }
+
+    /// Status and message of the image's newest task, when it has ended.
+    #[track_caller]
+    fn end_of_import(&self, image: &str) -> (String, String) {
+        let target = format!("/v2/images/{image}/tasks");
+        let ended = poll(Duration::from_secs(30), || {
+            let tasks = self.call("GET", &target, JSON, b"").json();
+            let task = tasks["tasks"].as_array().unwrap().last().unwrap().clone();
+            let text = |key: &str| task[key].as_str().unwrap_or_default().to_owned();
+            let is_over = ["success", "failure"].contains(&&*text("status"));
+            is_over.then(|| (text("status"), text("message")))
+        });
+        ended.expect("the import ends")
     }
 
     /// Usage and limit of a resource.
@@ -263,6 +295,48 @@ fn qu_04_uploads_under_way_are_counted() {
     conn.send(&Body::new(1, MIB).to_vec()).unwrap();
     assert_eq!(conn.response().unwrap().status(), 204);
     assert_eq!(member.put(&second, 10).status(), 204);
+}
+
+/// Imports that stage nothing here are limited as if they did, as in Glance.
+#[test]
+fn qu_04_imports_of_every_method_are_limited() {
+    let Some((cloud, _present)) = Cloud::present() else { return };
+    let limited = Limited::new(&cloud, &NONE);
+    let setup = limited.setup().set("import_filtering_opts", "allowed_hosts", "[127.0.0.1]");
+    let server = setup.set("import_filtering_opts", "allowed_ports", "[]").start();
+    let admin = User::new(&server, &cloud, "admin");
+    let body = Body::new(11, 2 * MIB);
+    let web = Web::serving(body);
+    let download = json!({"method": {"name": "web-download", "uri": web.url()}});
+    let copy = json!({"method": {"name": "copy-image"}, "stores": ["slow"]});
+    let import = |image: &str, request: &Value| {
+        let target = format!("/v2/images/{image}/import");
+        admin.call("POST", &target, JSON, request.to_string().as_bytes()).assert(202, "");
+        admin.end_of_import(image)
+    };
+    let (active, queued) = (admin.created(), admin.created());
+    assert_eq!(admin.put(&active, 2 * MIB).status(), 204);
+    let over = |resource: &str, limit: i64, usage: [i64; 2]| {
+        limited.change("admin", resource, limit);
+        let refusals = [import(&queued, &download), import(&active, &copy)];
+        for ((status, message), usage) in refusals.iter().zip(usage) {
+            assert_eq!(status, "failure", "{resource}: {message}");
+            let due = format!("{resource} is over limit of {limit} due to current usage {usage}");
+            assert!(message.contains(&due), "{message}");
+        }
+        assert_eq!(admin.status_of(&queued), "queued");
+        let record = admin.call("GET", &format!("/v2/images/{active}"), JSON, b"").json();
+        assert_eq!(record["stores"], "fast");
+        assert_eq!(record["os_glance_importing_to_stores"], "");
+        assert_eq!(record["os_glance_failed_import"], "slow");
+        limited.change("admin", resource, -1);
+    };
+    over("image_count_uploading", 0, [1, 1]);
+    // What is to be downloaded counts by its length, what is copied by its record.
+    over("image_stage_total", 1, [0, 2]);
+    assert_eq!(import(&active, &copy).0, "success");
+    assert_eq!(import(&queued, &download).0, "success");
+    server.assert_only(&[&active, &active, &queued]);
 }
 
 /// A resource that Keystone does not know may not be had at all, as oslo.limit has it.
