@@ -270,6 +270,22 @@ pub const TASK_RECORD_PAUSES: (Duration, Duration) =
 /// was last heard of, and twice as long while it waits.
 pub const FOREIGN_LOCK_LIFE: Duration = Duration::from_secs(3600);
 
+/// Images that a scrubber asks the database for at once.
+pub const SCRUB_PAGE: u32 = 500;
+/// How long the data of a deleted image is left to whoever has begun to remove it, before another
+/// scrubber tries. Two that try at once only waste the work of one.
+pub const SCRUB_LEASE: Duration = Duration::from_secs(120);
+
+/// How often staging is looked through for files that nobody needs, where `staging_sweep_secs` does
+/// not say.
+pub const STAGING_SWEEP: Duration = Duration::from_secs(600);
+/// Age below which a staged file is left alone, whatever its record says: another server, or
+/// another's record of it, may be a moment behind. Glance's own locks count for as long.
+pub const STAGING_GRACE: Duration = Duration::from_secs(3600);
+/// Images whose files one look through staging asks the database about, so that it stays short; the
+/// next goes on from there.
+pub const STAGING_SWEEP_IMAGES_MAX: usize = 1000;
+
 /// Time for the janitor to undo what a drain has cut; the rest is found at the next start.
 pub const JANITOR_GRACE: Duration = Duration::from_secs(10);
 /// Time for calls that wait for a disk or a cluster, when everything else of the server has ended.

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use glissade::cli::bench::BenchCommand;
 use glissade::cli::check::{self, CheckArgs};
 use glissade::cli::db::{self, DbCommand};
+use glissade::cli::scrub::{self, ScrubArgs};
 use glissade::cli::serve::{self, ConfigArgs, ServeArgs};
 
 #[global_allocator]
@@ -32,6 +33,8 @@ enum Command {
         #[command(subcommand)]
         command: DbCommand,
     },
+    /// Remove the data of images that were deleted under `delayed_delete`
+    Scrub(ScrubArgs),
     /// Measure this machine
     Bench {
         #[command(subcommand)]
@@ -69,6 +72,10 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Db { config, command } => {
             let settings = config.load()?;
             println!("{}", runtime()?.block_on(db::run(&command, &settings))?);
+            Ok(())
+        }
+        Command::Scrub(args) => {
+            println!("{}", runtime()?.block_on(scrub::run(&args))?);
             Ok(())
         }
         Command::Bench { command } => Ok(command.run()?),

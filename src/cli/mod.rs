@@ -3,5 +3,6 @@
 pub mod bench;
 pub mod check;
 pub mod db;
+pub mod scrub;
 pub mod serve;
 mod unix;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 use super::unix::{self, SocketFile};
 use crate::api::App;
@@ -22,7 +23,7 @@ use crate::import::{
     Fetcher, ImageImport, Imports, Job, LocationImport, LocationRules, PluginUnavailable, Plugins,
 };
 use crate::lanes::Lanes;
-use crate::limits::{READ_ARENA_BYTES, SLOTS_WARM};
+use crate::limits::{READ_ARENA_BYTES, SCRUB_LEASE, SLOTS_WARM};
 use crate::meta::{MetaError, Repo, SqlRepo};
 use crate::observe::log::{self, LogError};
 use crate::observe::metrics::Engine;
@@ -30,7 +31,7 @@ use crate::observe::{Metrics, VERSION};
 use crate::quota::Quotas;
 use crate::ring::{EngineKind, Engines, RingRefused};
 use crate::store::{OpenError, Registry};
-use crate::upload::{Janitor, Uploads, sweep};
+use crate::upload::{Janitor, Scrubber, StagingSweeper, Uploads, sweep};
 
 /// Where the configuration is.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -178,24 +179,9 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
         Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),
         _ => None,
     };
-    let importing = ImageImport {
-        repo: Arc::clone(&repo),
-        stores: Arc::clone(&stores),
-        uploads: Arc::clone(&uploads),
-        plugins,
-        fetcher: Fetcher::new(&settings).map_err(ServeError::Client)?,
-        properties: settings.import.download_properties.clone(),
-    };
-    let (node_id, options) = (&settings.glissade.node_id, &settings.import);
     let web_guard = WebGuard::new(settings.api.web_filter.clone());
-    let locating = LocationImport {
-        repo: Arc::clone(&repo),
-        stores: Arc::clone(&stores),
-        uploads: Arc::clone(&uploads),
-        guard: web_guard.clone(),
-        rules: LocationRules::of(&settings.api),
-    };
-    let jobs: Vec<Arc<dyn Job>> = vec![Arc::new(importing), Arc::new(locating)];
+    let jobs = jobs(&settings, &repo, &stores, &uploads, plugins, &web_guard)?;
+    let (node_id, options) = (&settings.glissade.node_id, &settings.import);
     let (imports, runner) =
         Imports::new(Arc::clone(&repo), node_id, options, jobs, metrics.clone());
     let app = App {
@@ -213,6 +199,7 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
         metrics,
     };
     let app = Arc::new(app);
+    let upkeep = upkeep(&app);
     let (stop_tasks, tasks_stop) = tokio::sync::oneshot::channel::<()>();
     let tasks = tokio::spawn(runner.run(async { drop(tasks_stop.await) }));
     let _admin = start_admin(&app)?;
@@ -221,7 +208,13 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
         Listener::Tcp(listener) => announce("serving", listener),
         Listener::Unix(_) => say("serving", &app.settings.listen.to_string()),
     }
-    server::serve(listener, Arc::clone(&app), signals.stop()).await;
+    let stop = async {
+        signals.stop().await;
+        tracing::info!("draining: no new connections, running requests may end");
+    };
+    server::serve(listener, Arc::clone(&app), stop).await;
+    // What it is cut short in is found by the next start, or by another server.
+    drop(upkeep);
     drop(stop_tasks);
     if let Err(error) = tasks.await {
         tracing::error!(%error, "the runner of tasks has ended early");
@@ -233,6 +226,49 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What tasks there are, and what each of them needs.
+fn jobs(
+    settings: &Settings,
+    repo: &Arc<dyn Repo>,
+    stores: &Arc<Registry>,
+    uploads: &Arc<Uploads>,
+    plugins: Plugins,
+    guard: &WebGuard,
+) -> Result<Vec<Arc<dyn Job>>, ServeError> {
+    let importing = ImageImport {
+        repo: Arc::clone(repo),
+        stores: Arc::clone(stores),
+        uploads: Arc::clone(uploads),
+        plugins,
+        fetcher: Fetcher::new(settings).map_err(ServeError::Client)?,
+        properties: settings.import.download_properties.clone(),
+    };
+    let locating = LocationImport {
+        repo: Arc::clone(repo),
+        stores: Arc::clone(stores),
+        uploads: Arc::clone(uploads),
+        guard: guard.clone(),
+        rules: LocationRules::of(&settings.api),
+    };
+    Ok(vec![Arc::new(importing), Arc::new(locating)])
+}
+
+/// What is done from time to time, beside all requests; it ends when this is dropped.
+fn upkeep(app: &App) -> JoinSet<()> {
+    let mut running = JoinSet::new();
+    let (repo, stores, metrics) = (&app.repo, &app.stores, &app.metrics);
+    if let Some(every) = app.settings.glissade.staging_sweep {
+        let sweeper = StagingSweeper::new(repo.clone(), stores.clone(), metrics.clone());
+        running.spawn(sweeper.run(every));
+    }
+    let scrub = &app.settings.scrub;
+    if scrub.in_server {
+        let scrubber = Scrubber::new(repo.clone(), stores.clone(), scrub.clone(), metrics.clone());
+        running.spawn(async move { scrubber.run(SCRUB_LEASE).await });
+    }
+    running
 }
 
 pub(super) fn property_rules(settings: &Settings) -> Result<PropertyRules, PropertyRulesError> {
@@ -363,14 +399,14 @@ pub(super) fn listen(
 }
 
 /// The signals that the server lives by.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, ServeError> {
+    pub(super) fn new() -> Result<Self, ServeError> {
         let catch = |kind| {
             signal(kind).map_err(|source| ServeError::Process { what: "catching signals", source })
         };
@@ -382,7 +418,7 @@ impl Signals {
     }
 
     /// Waits for the end; SIGHUP on the way only reopens the log.
-    async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => break,
@@ -393,6 +429,5 @@ impl Signals {
                 },
             }
         }
-        tracing::info!("draining: no new connections, running requests may end");
     }
 }

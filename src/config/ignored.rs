@@ -11,7 +11,7 @@ use super::value;
 pub enum Why {
     /// Glance has removed it.
     Retired,
-    /// Its work is done by another program: a proxy, an init system, the scrubber.
+    /// Its work is done by another program: a proxy, an init system, a command.
     Elsewhere,
     /// A later release acts on it.
     Later,
@@ -136,9 +136,7 @@ const GROUPS: &[Group] = &[
         reason: "drain_grace_secs in [glissade] says how long transfers may end",
         keys: &["graceful_shutdown_timeout=60"] },
     Group { section: "DEFAULT", why: Why::Elsewhere,
-        reason: "it is for glance-scrubber, which may go on beside this server",
-        keys: &["scrub_time=0", "scrub_pool_size=1", "wakeup_time=300", "daemon=false",
-            "restore="] },
+        reason: "it is for one command: `glissade scrub --restore ID`", keys: &["restore="] },
     Group { section: "DEFAULT", why: Why::Later,
         reason: "images are not cached yet",
         keys: &["image_cache_driver=centralized_db", "image_cache_max_size=10737418240",

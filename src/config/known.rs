@@ -86,6 +86,10 @@ options! {
         formerly "DEFAULT" "task_time_to_live";
     HASHING_ALGORITHM = "DEFAULT" "hashing_algorithm" or "sha512";
     DELAYED_DELETE = "DEFAULT" "delayed_delete" or "false";
+    SCRUB_TIME = "DEFAULT" "scrub_time" or "0";
+    SCRUB_POOL_SIZE = "DEFAULT" "scrub_pool_size" or "1";
+    WAKEUP_TIME = "DEFAULT" "wakeup_time" or "300";
+    DAEMON = "DEFAULT" "daemon" or "false";
     ALLOW_ANONYMOUS = "DEFAULT" "allow_anonymous_access" or "false";
     MAX_REQUEST_ID_LENGTH = "DEFAULT" "max_request_id_length" or "64";
     DO_SECURE_HASH = "DEFAULT" "do_secure_hash" or "true";
@@ -203,6 +207,8 @@ options! {
     HEAD_TIMEOUT_SECS = "glissade" "head_timeout_secs";
     DRAIN_GRACE_SECS = "glissade" "drain_grace_secs";
     NODE_ID = "glissade" "node_id";
+    SCRUBBER = "glissade" "scrubber" or "false";
+    STAGING_SWEEP_SECS = "glissade" "staging_sweep_secs";
     LOG_FORMAT = "glissade" "log_format" or "text";
 }
 

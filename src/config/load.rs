@@ -17,7 +17,8 @@ use super::unified;
 use super::value::{self, Parsed};
 use super::{
     Api, Database, Durability, FormatRules, Glissade, Identity, IoUring, Listen, Log, Settings,
-    Sources, Stores, access, described, environment, front, import, paste, policy, stores, web,
+    Sources, Stores, access, described, environment, front, import, paste, policy, scrub, stores,
+    web,
 };
 use crate::image::HashAlgo;
 use crate::limits;
@@ -116,6 +117,7 @@ fn settings(
         stores,
         api,
         import: import::import(options)?,
+        scrub: scrub::scrub(options)?,
         keystone_limits,
         policy: policy::policy(options, &dirs)?,
         glissade,
@@ -300,6 +302,7 @@ fn glissade(
         head_timeout: secs(&known::HEAD_TIMEOUT_SECS, limits::HEAD_TIMEOUT)?,
         drain_grace: drain_grace(options)?,
         node_id: node_id(options, listen, self_url)?,
+        staging_sweep: or_off(options, &known::STAGING_SWEEP_SECS, limits::STAGING_SWEEP)?,
     })
 }
 
@@ -332,6 +335,16 @@ fn seconds(options: &Options, opt: &Opt, default: Duration) -> Result<Duration, 
 fn drain_grace(options: &Options) -> Result<Duration, ConfigError> {
     let secs = number(options, &known::DRAIN_GRACE_SECS, 0..=DAY_SECS, "a number of seconds")?;
     Ok(secs.map_or(limits::DRAIN_GRACE, Duration::from_secs))
+}
+
+/// A pause that 0 turns into never.
+fn or_off(
+    options: &Options,
+    opt: &Opt,
+    default: Duration,
+) -> Result<Option<Duration>, ConfigError> {
+    let secs = number(options, opt, 0..=DAY_SECS, "a number of seconds")?;
+    Ok(Some(secs.map_or(default, Duration::from_secs)).filter(|pause| !pause.is_zero()))
 }
 
 /// Metrics tell numbers and names of stores, never contents, so any address is allowed.

@@ -21,6 +21,7 @@ mod network;
 mod options;
 mod paste;
 mod policy;
+mod scrub;
 mod secret;
 mod sections;
 mod sources;
@@ -46,6 +47,7 @@ pub use ignored::Why;
 pub use import::{Import, Plugin};
 pub use load::load;
 pub use network::{Listen, Network};
+pub use scrub::Scrub;
 pub use secret::Secret;
 pub use sources::Sources;
 pub use web::{AllowDeny, WebFilter};
@@ -69,6 +71,8 @@ pub struct Settings {
     pub api: Api,
     /// Imports.
     pub import: Import,
+    /// What becomes of the data of deleted images under `delayed_delete`.
+    pub scrub: Scrub,
     /// `[oslo_limit]`, where `use_keystone_limits` is on.
     pub keystone_limits: Option<Box<KeystoneLimits>>,
     /// `[oslo_policy]`.
@@ -458,6 +462,9 @@ pub struct Glissade {
     pub drain_grace: Duration,
     /// `node_id`: who this server is in records it has claimed.
     pub node_id: String,
+    /// `staging_sweep_secs`: how often staging is looked through for files that nobody needs; `None`,
+    /// which is 0, leaves it to the next start.
+    pub staging_sweep: Option<Duration>,
 }
 
 /// Logging.

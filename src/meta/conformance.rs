@@ -5,6 +5,7 @@
 mod lists;
 mod locks;
 mod members;
+mod scrubs;
 mod tasks;
 mod updates;
 mod usage;
@@ -49,6 +50,7 @@ pub(super) async fn run_all(
     tasks::run_all(&open, &run).await;
     usage::run_all(&open).await;
     work::run_all(&open).await;
+    scrubs::run_all(&open, &run).await;
     of_racing_claims_one_wins(open("claims").await).await;
     a_commit_makes_the_image_active(open("commit").await).await;
     a_commit_without_the_claim_changes_nothing(open("claim lost").await).await;

@@ -245,7 +245,7 @@ pub struct Commit {
 /// A change is whole or absent, also when its future is dropped half way.
 #[async_trait]
 pub trait Repo:
-    Members + Tasks + TaskWork + ImportLocks + Staging + Usage + Send + Sync + fmt::Debug
+    Members + Tasks + TaskWork + ImportLocks + Staging + Scrubs + Usage + Send + Sync + fmt::Debug
 {
     /// Inserts a new record. [`MetaError::Exists`] also for the id of a deleted image.
     async fn create(&self, image: &Image) -> Result<(), MetaError>;
@@ -320,7 +320,8 @@ pub trait Repo:
     async fn forget_location(&self, location_id: i64) -> Result<(), MetaError>;
 
     /// Locations whose data is still to be removed: those of `deleted` images and withdrawn ones
-    /// of live images, not those of `pending_delete` images. At start, what a crash left behind.
+    /// of live images, not those of `pending_delete` images, nor of images that glance-scrubber
+    /// has brought back. At start, what a crash left behind.
     async fn unfinished_deletes(&self) -> Result<BTreeMap<ImageId, Vec<Location>>, MetaError>;
 
     /// Answers whether the database can be reached at all.
@@ -371,6 +372,57 @@ pub trait Staging {
         staged: &StageRecord,
         host: Option<&str>,
     ) -> Result<Image, MetaError>;
+}
+
+/// Deleted images whose data is removed later (`delayed_delete`).
+///
+/// `pending_delete -> deleted` is the claim on the data, as a compare-and-set: from then on the
+/// image can't be brought back, and its locations are listed as left over until each is forgotten.
+#[async_trait]
+pub trait Scrubs {
+    /// `pending_delete` images that were deleted at or before a time, at most `max`, in the order
+    /// of their ids and after `after`.
+    async fn due_scrubs(
+        &self,
+        before: OffsetDateTime,
+        after: Option<&ImageId>,
+        max: u32,
+    ) -> Result<Vec<ImageId>, MetaError>;
+
+    /// Where the data of a deleted image is that nobody has removed.
+    async fn scrub_locations(&self, id: &ImageId) -> Result<Vec<Location>, MetaError>;
+
+    /// Claims the data of an image that [`Scrubs::due_scrubs`] has named, and answers where it is;
+    /// `None` when another was quicker, or has brought the image back.
+    async fn begin_scrub(
+        &self,
+        id: &ImageId,
+        before: OffsetDateTime,
+    ) -> Result<Option<Vec<Location>>, MetaError>;
+
+    /// Locations of `deleted` images whose data should be gone, that nobody has touched since
+    /// `before`: whoever had claimed them was cut short, or a store failed. Rows that can't be read
+    /// are logged and left out.
+    async fn left_over(
+        &self,
+        before: OffsetDateTime,
+    ) -> Result<BTreeMap<ImageId, Vec<Location>>, MetaError>;
+
+    /// Claims one of those, and tells whether it was still there to be claimed.
+    async fn take_left_over(
+        &self,
+        location_id: i64,
+        before: OffsetDateTime,
+    ) -> Result<bool, MetaError>;
+
+    /// Where the data of a `pending_delete` image was when it was deleted, so that it can be brought
+    /// back; also of one that glance-scrubber has brought back without. [`MetaError::NotFound`], or
+    /// [`MetaError::Conflict`] for an image in another status.
+    async fn restorable(&self, id: &ImageId) -> Result<Vec<Location>, MetaError>;
+
+    /// Brings an image back, `active`, with those of its locations, and with the properties, tags
+    /// and members that went with it. Fails as [`Scrubs::restorable`].
+    async fn bring_back(&self, id: &ImageId, locations: &[i64]) -> Result<Image, MetaError>;
 }
 
 /// How much a project has.

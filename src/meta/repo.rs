@@ -13,6 +13,7 @@ mod locations;
 mod locks;
 mod members;
 mod page;
+mod scrubs;
 mod select;
 mod staging;
 mod tasks;

@@ -25,8 +25,8 @@ use prometheus::{
 use super::VERSION;
 use labels::Label;
 pub use labels::{
-    DbRetry, DownloadResult, Engine, Route, Stage, StoreCall, StoreFailure, TaskResult,
-    TokenLookup, UploadResult,
+    DbRetry, DownloadResult, Engine, Route, ScrubResult, Stage, StoreCall, StoreFailure,
+    TaskResult, TokenLookup, UploadResult,
 };
 
 /// Limits of the histogram of a store's answers: a chunk that is only accepted, a disk, a cluster,
@@ -115,6 +115,9 @@ struct Shared {
     downloads: Vec<IntCounter>,
     download_bytes: IntCounter,
     tasks: Vec<IntCounter>,
+    scrubs: Vec<IntCounter>,
+    staging_swept_files: IntCounter,
+    staging_swept_bytes: IntCounter,
     requests: IntCounterVec,
     token_lookups: Vec<IntCounter>,
     connections: IntGauge,
@@ -166,6 +169,17 @@ impl Metrics {
                 "Runs of tasks by result.",
                 "result",
             ),
+            scrubs: declare.counters::<ScrubResult>(
+                "scrubs_total",
+                "Deleted images whose data was due, by what became of it.",
+                "result",
+            ),
+            staging_swept_files: declare.counter(
+                "staging_swept_files_total",
+                "Staged files removed because nobody needed them.",
+            ),
+            staging_swept_bytes: declare
+                .counter("staging_swept_bytes_total", "Bytes of staged files removed so."),
             requests: declare.labelled_counter(
                 "requests_total",
                 "Requests answered.",
@@ -239,6 +253,17 @@ impl Metrics {
     /// Counts a run of a task that has ended.
     pub fn task_ended(&self, result: TaskResult) {
         self.shared.tasks[result.index()].inc();
+    }
+
+    /// Counts a deleted image whose data was due.
+    pub fn scrubbed(&self, result: ScrubResult) {
+        self.shared.scrubs[result.index()].inc();
+    }
+
+    /// Counts staged files that were removed because nobody needed them.
+    pub fn staging_swept(&self, files: u64, bytes: u64) {
+        self.shared.staging_swept_files.inc_by(files);
+        self.shared.staging_swept_bytes.inc_by(bytes);
     }
 
     /// Counts a download that has ended.

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::image::{Image, ImageId, Location, Status};
-use crate::meta::{CLAIM_PROPERTY, IMPORT_LOCK_PROPERTY, MetaError, Repo, StageRecord};
-use crate::store::file::FileStore;
+use super::strays;
+use crate::image::{ImageId, Location, Status};
+use crate::meta::{CLAIM_PROPERTY, MetaError, Repo, StageRecord};
 use crate::store::{Registry, Store, StoreError, StoreErrorKind};
 
 /// First and longest pause between two tries.
@@ -195,23 +195,29 @@ pub(super) async fn remove(store: &dyn Store, location: &Location) -> Result<(),
 }
 
 /// Removes the data of a deleted image, and each location from the list of what is to be removed.
-async fn erase(
+/// Tells whether all of it is gone.
+pub(super) async fn erase(
     repo: &dyn Repo,
     stores: &Registry,
     id: &ImageId,
     locations: &[Location],
-) -> Result<(), MetaError> {
+) -> Result<bool, MetaError> {
+    let mut is_gone = true;
     for location in locations {
         match (stores.delete(location).await, location.id) {
             (Ok(()), Some(row)) => repo.forget_location(row).await?,
             (Ok(()), None) => {}
-            (Err(error), _) if error.kind() == StoreErrorKind::NoStore => {
-                tracing::warn!(image_id = %id, %error, "image data stays");
+            (Err(error), _) => {
+                is_gone = false;
+                if error.kind() == StoreErrorKind::NoStore {
+                    tracing::warn!(image_id = %id, %error, "image data stays");
+                } else {
+                    tracing::error!(image_id = %id, %error, "image data stays");
+                }
             }
-            (Err(error), _) => tracing::error!(image_id = %id, %error, "image data stays"),
         }
     }
-    Ok(())
+    Ok(is_gone)
 }
 
 /// Undoes what a killed process of this node left: images in `saving` and `uploading` that it had
@@ -231,43 +237,7 @@ pub async fn sweep(repo: &dyn Repo, stores: &Registry, node_id: &str) -> Result<
     for (id, locations) in repo.unfinished_deletes().await? {
         erase(repo, stores, &id, &locations).await?;
     }
-    sweep_staging(repo, stores).await
-}
-
-/// Removes staged files of images that are unknown, deleted or have their data already (`CL-01`).
-/// A store's failure is logged: what stays costs room and nothing else.
-async fn sweep_staging(repo: &dyn Repo, stores: &Registry) -> Result<(), MetaError> {
-    let Some(staging) = stores.staging() else { return Ok(()) };
-    let staged = staging.staged_images().await.unwrap_or_else(|error| {
-        tracing::error!(%error, "the staging directory can't be looked through");
-        Vec::new()
-    });
-    for id in staged {
-        let is_needed = match repo.get(&id).await {
-            Ok(image) => awaits_data(&image),
-            Err(MetaError::NotFound(_)) => false,
-            Err(error) => return Err(error),
-        };
-        if !is_needed {
-            unstage(staging, &id).await;
-        }
-    }
-    Ok(())
-}
-
-/// Whether staged data of an image may still be wanted, by whatever server.
-fn awaits_data(image: &Image) -> bool {
-    matches!(image.status, Status::Uploading | Status::Importing)
-        || image.properties.contains_key(IMPORT_LOCK_PROPERTY)
-}
-
-/// Removes what is staged of an image. What can't be removed is logged and left to the next start.
-pub async fn unstage(staging: &FileStore, id: &ImageId) {
-    match staging.unstage(id).await {
-        Ok(true) => tracing::debug!(image_id = %id, "staged data is removed"),
-        Ok(false) => {}
-        Err(error) => tracing::error!(image_id = %id, %error, "staged data stays"),
-    }
+    strays::sweep(repo, stores).await
 }
 
 /// Whether nothing of the image is left in any store.

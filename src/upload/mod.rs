@@ -24,7 +24,9 @@ mod hash;
 mod janitor;
 mod pour;
 mod progress;
+mod scrub;
 pub mod source;
+mod strays;
 mod transfer;
 
 use std::net::TcpStream;
@@ -54,9 +56,11 @@ pub use error::UploadError;
 pub use fanout::{Ending, Outcome, Target};
 pub use gate::{Gate, Passed, Unfit};
 pub use hash::Hashed;
-pub use janitor::{Janitor, JanitorHandle, sweep, unstage};
+pub use janitor::{Janitor, JanitorHandle, sweep};
 pub use pour::{Arrived, Poured, Pouring};
+pub use scrub::{NotRestored, Scrubbed, Scrubber};
 pub use source::{ByteSource, Framing, Rest, SourceError, StoreSource};
+pub use strays::{StagingSweeper, unstage};
 
 /// Everything an upload needs; one for the process.
 #[derive(Debug)]

@@ -5,6 +5,8 @@
 //! file; who calls is in the headers of each request, which both believe. Everything is done twice,
 //! with the two in each other's place.
 
+mod scrubbing;
+
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -112,16 +114,23 @@ struct Pair {
 impl Pair {
     /// On a database of its own of this server; `None` where it or Glance is not there.
     fn on(server: &str) -> Option<Self> {
+        Self::with(server, "beside", |setup| setup)
+    }
+
+    /// The same with another configuration, on a database of this name.
+    fn with(server: &str, name: &str, change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
         let glance = env::directory("glance")?;
         let url = fs::read_to_string(env::directory(server)?.join("url")).unwrap();
+        let url = database(&glance, url.trim(), name).replace('$', "$$");
         let setup = Setup::new()
-            .set("database", "connection", &database(&glance, url.trim()).replace('$', "$$"))
+            .set("database", "connection", &url)
             .set("DEFAULT", "show_multiple_locations", "true")
             .set("DEFAULT", "show_image_direct_url", "true")
             .set("import_filtering_opts", "allowed_hosts", "[127.0.0.1]")
             .set("import_filtering_opts", "allowed_ports", "[]")
             .set("paste_deploy", "flavor", "trusted-auth")
             .set("glissade", "trusted_proxies", "127.0.0.0/8");
+        let setup = change(setup);
         let config = setup.write().display().to_string();
         let synced = glissade(&["db", "sync", "--config-file", &config]).output().unwrap();
         assert!(synced.status.success(), "{synced:?}");
@@ -189,10 +198,10 @@ impl Pair {
 }
 
 /// An empty database beside the one of a URL.
-fn database(glance: &Path, url: &str) -> String {
+fn database(glance: &Path, url: &str, name: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/env/glance/database.py");
     let mut command = Command::new(glance.join("bin/python"));
-    let made = command.arg(script).args([url, "beside"]).output().unwrap();
+    let made = command.arg(script).args([url, name]).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     String::from_utf8(made.stdout).unwrap().trim().to_owned()
 }

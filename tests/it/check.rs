@@ -63,6 +63,11 @@ fn cf_33_one_document_says_all() {
         .set("DEFAULT", "bind_hots", "x")
         .set("DEFAULT", "workers", "4")
         .set("DEFAULT", "use_syslog", "false")
+        .set("DEFAULT", "delayed_delete", "true")
+        .set("DEFAULT", "scrub_time", "86400")
+        .set("DEFAULT", "scrub_pool_size", "2")
+        .set("DEFAULT", "wakeup_time", "60")
+        .set("DEFAULT", "daemon", "false")
         .set("DEFAULT", "transport_url", "rabbit://u:hunter2@h");
     for name in ["fast", "slow", "staging", "tasks"] {
         fs::create_dir(setup.root().join(name)).unwrap();
@@ -75,6 +80,9 @@ fn cf_33_one_document_says_all() {
     let honoured = standing(&document, "fast", "filesystem_store_datadir");
     assert_eq!(honoured["standing"], "honoured");
     assert!(honoured["file"] == config && honoured["line"].as_u64().unwrap() > 1);
+    for key in ["delayed_delete", "scrub_time", "scrub_pool_size", "wakeup_time", "daemon"] {
+        assert_eq!(standing(&document, "DEFAULT", key)["standing"], "honoured", "{key}");
+    }
     let unknown = standing(&document, "DEFAULT", "bind_hots");
     assert_eq!(unknown["standing"], "unknown");
     assert_eq!(unknown["reason"], "no such option; bind_host is near to it");

@@ -38,6 +38,7 @@ mod peers;
 mod policies;
 mod proxies;
 mod s3;
+mod scrub;
 mod startup;
 mod tidy;
 mod wire;

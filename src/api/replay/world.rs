@@ -18,8 +18,8 @@ use crate::buffer::Arena;
 use crate::client::{self, Client, WebGuard};
 use crate::config::{
     AllowDeny, Api, Cors, Database, DescribedProperties, Durability, FileStore, FormatRules,
-    Glissade, Healthcheck, Identity, Import, IoUring, Log, Policy, PropertyRuleFormat, Settings,
-    Stores, WebFilter,
+    Glissade, Healthcheck, Identity, Import, IoUring, Log, Policy, PropertyRuleFormat, Scrub,
+    Settings, Stores, WebFilter,
 };
 use crate::image::{HashAlgo, Image, ImageId, Location, LocationStatus, Status, Visibility};
 use crate::import::{Fetcher, ImageImport, Imports, Job, Plugins};
@@ -233,6 +233,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             inject_ignored_roles: vec![],
             download_properties: vec![],
         },
+        scrub: Scrub::default(),
         keystone_limits: None,
         policy: Policy::default(),
         glissade: Glissade {
@@ -251,6 +252,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             head_timeout: Duration::ZERO,
             drain_grace: Duration::ZERO,
             node_id: "test".into(),
+            staging_sweep: None,
         },
         log: Log { debug: false, file: None, json: false },
         warnings: vec![],

@@ -161,11 +161,14 @@ pub(super) async fn claimed(tx: &mut Tx, node_id: &str) -> Result<Vec<Row>, Meta
 }
 
 /// Locations that are gone from their image while their data is not. Under delayed delete the
-/// image is `pending_delete` too, and the data is the scrubber's.
+/// image is `pending_delete` too, and the data is the scrubber's. One that lives and has a time of
+/// its deletion was brought back by glance-scrubber, which leaves its locations as they are: that
+/// data is not to be removed.
 pub(super) fn unfinished() -> Statement {
     sql("SELECT location.* FROM image_locations AS location JOIN images
             ON images.id = location.image_id
          WHERE location.status = 'pending_delete' AND images.status <> 'pending_delete'
+           AND (images.deleted = true OR images.deleted_at IS NULL)
          ORDER BY location.id")
 }
 

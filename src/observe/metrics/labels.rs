@@ -87,6 +87,16 @@ label! {
 }
 
 label! {
+    /// What became of the data of a deleted image when a scrubber came by.
+    ScrubResult {
+        /// It is gone.
+        Removed = "removed",
+        /// It is in use, or a store fails: the next pass tries again.
+        Kept = "kept",
+    }
+}
+
+label! {
     /// Why a database transaction was run again.
     DbRetry {
         /// Another one was in the way: a deadlock, a lock, a conflict of snapshots.

@@ -31,6 +31,8 @@ use dir::Dir;
 use draft::FileDraft;
 use place::Way;
 
+pub use staging::Removed;
+
 /// How drafts of a store are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::{FileStore, Inner};
 use crate::image::ImageId;
@@ -38,11 +39,7 @@ impl FileStore {
     pub async fn unstage(&self, id: &ImageId) -> Result<bool, StoreError> {
         let id = id.clone();
         self.off_runtime(move |inner| {
-            let mut found = false;
-            for path in inner.files()?.into_iter().filter(|path| id_of(path).as_ref() == Some(&id))
-            {
-                found |= remove(&path)?;
-            }
+            let mut found = inner.remove_files(&id, Duration::ZERO)?.files > 0;
             for dir in &inner.dirs {
                 let failed = |error| StoreError::io(format!("clearing {}", path_text(dir)), error);
                 found |= dir.discard_orphans(&id).map_err(failed)?;
@@ -52,20 +49,45 @@ impl FileStore {
         .await
     }
 
-    /// The images that have files here; other files are not looked at (`CL-01`).
+    /// Removes those files of an image that nobody has written to for so long.
+    ///
+    /// # Errors
+    /// As for [`FileStore::unstage`].
+    pub async fn unstage_idle(&self, id: &ImageId, idle: Duration) -> Result<Removed, StoreError> {
+        let id = id.clone();
+        self.off_runtime(move |inner| inner.remove_files(&id, idle)).await
+    }
+
+    /// The images that have files here to which nobody has written for so long, in order; other
+    /// files are not looked at (`CL-01`).
     ///
     /// # Errors
     /// When a directory can't be read.
-    pub async fn staged_images(&self) -> Result<Vec<ImageId>, StoreError> {
-        self.off_runtime(|inner| {
-            let mut ids: Vec<ImageId> =
-                inner.files()?.iter().filter_map(|path| id_of(path)).collect();
+    pub async fn staged_images(&self, idle: Duration) -> Result<Vec<ImageId>, StoreError> {
+        self.off_runtime(move |inner| {
+            let mut ids = Vec::new();
+            for path in inner.files()? {
+                if let Some(id) = id_of(&path)
+                    && idle_bytes(&path, idle)?.is_some()
+                {
+                    ids.push(id);
+                }
+            }
             ids.sort();
             ids.dedup();
             Ok(ids)
         })
         .await
     }
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes were in them.
+    pub bytes: u64,
 }
 
 impl Inner {
@@ -84,6 +106,20 @@ impl Inner {
             }
         }
         Ok(None)
+    }
+
+    fn remove_files(&self, id: &ImageId, idle: Duration) -> Result<Removed, StoreError> {
+        let mut removed = Removed::default();
+        for path in self.files()?.into_iter().filter(|path| id_of(path).as_ref() == Some(id)) {
+            // The last look at its age comes right before: a file of that name may be a new one.
+            if let Some(bytes) = idle_bytes(&path, idle)?
+                && remove(&path)?
+            {
+                removed.files += 1;
+                removed.bytes += bytes;
+            }
+        }
+        Ok(removed)
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, StoreError> {
@@ -107,6 +143,20 @@ fn id_of(path: &Path) -> Option<ImageId> {
     let name = path.file_name()?.to_str()?;
     let (id, rest) = name.split_at_checked(ID_LEN)?;
     (rest.is_empty() || rest.starts_with('.')).then(|| ImageId::parse(id)).flatten()
+}
+
+/// Size in bytes of a file to which nobody has written for so long; `None` for others, and for what
+/// is no file or is gone.
+fn idle_bytes(path: &Path, idle: Duration) -> Result<Option<u64>, StoreError> {
+    let failed = |error| StoreError::io(format!("looking at {}", path.display()), error);
+    let found = match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(failed)?,
+    };
+    let written = found.modified().map_err(failed)?;
+    // A time that is still to come, by another machine's clock, is just now.
+    let age = SystemTime::now().duration_since(written).unwrap_or_default();
+    Ok((!found.is_dir() && age >= idle).then_some(found.len()))
 }
 
 fn remove(path: &Path) -> Result<bool, StoreError> {
