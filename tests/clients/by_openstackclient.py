@@ -1,7 +1,7 @@
 """python-openstackclient: the life of an image as its users type it."""
 import os
 
-from cloud import Shell, Steps, body, digests
+from cloud import ELSEWHERE, Shell, Steps, Web, body, digests
 
 
 def run(cloud, scratch):
@@ -83,4 +83,61 @@ def run(cloud, scratch):
 
     member.openstack('image', 'delete', image)
     step.refused('delete', lambda: member.openstack('image', 'show', image), image)
+    imports(cloud, scratch, step)
     return step.count
+
+
+def imports(cloud, scratch, step):
+    """Every way that data gets in by a task."""
+    member, admin, web = Shell(cloud, 'member'), Shell(cloud, 'admin'), Web(scratch)
+    disk, back = os.path.join(scratch, 'import.raw'), os.path.join(scratch, 'back.raw')
+    md5, sha512 = body(disk, 'imported by openstack', (1 << 20) + 1)
+
+    def queued(name):
+        return member.json('image', 'create', name, '--disk-format', 'raw',
+                           '--container-format', 'bare')['id']
+
+    def is_whole(image, stores):
+        cloud.settled(image, status='active', stores=stores)
+        shown = member.json('image', 'show', image)
+        member.openstack('image', 'save', image, '--file', back)
+        same = digests(back) == (md5, sha512)
+        os.remove(back)
+        return all((same, shown['status'] == 'active', shown['checksum'] == md5,
+                    shown['properties']['os_hash_value'] == sha512,
+                    shown['properties']['os_glance_failed_import'] == ''))
+
+    made = member.json('image', 'create', 'direct', '--import', '--file', disk,
+                       '--disk-format', 'raw', '--container-format', 'bare')['id']
+    step('create --import', is_whole(made, 'fast'))
+    staged = queued('staged')
+    member.openstack('image', 'stage', staged, '--file', disk, '--progress')
+    step('stage', member.json('image', 'show', staged)['status'] == 'uploading')
+    member.openstack('image', 'import', staged, '--store', 'fast', 'slow')
+    step('import, glance-direct', is_whole(staged, 'fast,slow'))
+    fetched = queued('fetched')
+    member.openstack('image', 'import', fetched, '--method', 'web-download',
+                     '--uri', web.url('import.raw'), '--all-stores', '--disallow-failure')
+    step('import, web-download', is_whole(fetched, 'fast,slow'))
+    # By default only administrators may.
+    admin.openstack('image', 'import', made, '--method', 'copy-image', '--all-stores')
+    step('import, copy-image', is_whole(made, 'fast,slow'))
+    remote = queued('remote')
+    member.openstack('image', 'import', remote, '--method', 'glance-download',
+                     '--remote-region', ELSEWHERE, '--remote-image', made,
+                     '--remote-service-interface', 'internal')
+    step('import, glance-download', is_whole(remote, 'fast'))
+    step.refused('import of an image that nothing is staged for',
+                 lambda: member.openstack('image', 'import', queued('empty')), 'uploading')
+
+    listed = admin.json('image', 'task', 'list', '--type', 'import', '--status', 'success')
+    step('task list', isinstance(listed, list))
+    mine = [row['ID'] for row in admin.json('image', 'task', 'list')
+            if row['Type'] == 'api_image_import' and row['Owner'] == cloud.project('member')]
+    shown = [admin.json('image', 'task', 'show', task) for task in mine]
+    about = {row['input']['image_id']: row for row in shown}
+    step('task show', {made, staged, fetched, remote} <= set(about),
+         *[about[image]['status'] == 'success' for image in (made, staged, fetched, remote)])
+    step('stores list --detail',
+         'data_dir' in admin.openstack('image', 'stores', 'list', '--detail'))
+    member.openstack('image', 'delete', made, staged, fetched, remote, 'empty')

@@ -4,7 +4,7 @@ import os
 import openstack
 from openstack import exceptions
 
-from cloud import Steps, body, digests
+from cloud import ELSEWHERE, Steps, Web, body, digests
 
 
 def connect(cloud, user):
@@ -75,4 +75,66 @@ def run(cloud, scratch):
         step('get_image of what is gone', False)
     except exceptions.NotFoundException:
         step('get_image of what is gone')
+    imports(cloud, scratch, step)
     return step.count
+
+
+def imports(cloud, scratch, step):
+    """Every way that data gets in by a task."""
+    member, admin, web = connect(cloud, 'member').image, connect(cloud, 'admin').image, Web(scratch)
+    disk, back = os.path.join(scratch, 'import.raw'), os.path.join(scratch, 'back.raw')
+    md5, sha512 = body(disk, 'imported by sdk', (1 << 20) + 7)
+    raw = {'disk_format': 'raw', 'container_format': 'bare'}
+
+    def is_whole(image, stores):
+        cloud.settled(image.id, status='active', stores=stores)
+        shown = member.get_image(image.id)
+        with open(back, 'wb') as file:
+            member.download_image(image.id, output=file)
+        return all((shown.status == 'active', shown.checksum == md5, shown.hash_value == sha512,
+                    shown.properties['os_glance_failed_import'] == '',
+                    digests(back) == (md5, sha512)))
+
+    staged = member.create_image('staged', **raw)
+    member.stage_image(staged, filename=disk)
+    step('stage_image', member.get_image(staged.id).status == 'uploading')
+    staged = member.get_image(staged.id)
+    member.import_image(staged, stores=['fast', 'slow'])
+    member.wait_for_status(staged, 'active', failures=['queued', 'error'], interval=1)
+    step('import_image, glance-direct', is_whole(staged, 'fast,slow'))
+    fetched = member.create_image('fetched', **raw)
+    member.import_image(fetched, method='web-download', uri=web.url('import.raw'), stores=['slow'])
+    step('import_image, web-download', is_whole(fetched, 'slow'))
+    refused = member.import_image(fetched, method='copy-image', all_stores=True)
+    step('import_image, copy-image, by who may not', refused.status_code == 403)
+    admin.import_image(fetched, method='copy-image', all_stores=True, all_stores_must_succeed=True)
+    step('import_image, copy-image', is_whole(fetched, 'slow,fast'))
+    remote = member.create_image('remote', **raw)
+    member.import_image(remote, method='glance-download', remote_region=ELSEWHERE,
+                        remote_image_id=staged.id, remote_service_interface='public')
+    step('import_image, glance-download', is_whole(remote, 'fast'))
+
+    made = member.create_image('made', filename=disk, use_import=True, **raw)
+    step('create_image with use_import', is_whole(made, 'fast'))
+    everywhere = member.create_image('everywhere', filename=disk, all_stores=True, **raw)
+    step('create_image with all_stores', is_whole(everywhere, 'fast,slow'))
+    from_web = member.create_image('from the web', use_import=True, import_method='web-download',
+                                   uri=web.url('import.raw'), stores=['slow'], **raw)
+    step('create_image from the web', is_whole(from_web, 'slow'))
+
+    tasks = list(admin.image_tasks(staged))
+    step('image_tasks', [task.status for task in tasks] == ['success'],
+         'Copied 1 MiB' in tasks[0].message)
+    task = admin.get_task(tasks[0].id)
+    step('get_task', task.type == 'api_image_import', task.status == 'success',
+         task.input['image_id'] == staged.id, task.owner_id == cloud.project('member'))
+    step('tasks', task.id in [each.id for each in admin.tasks()])
+    queued = member.create_image('queued', **raw)
+    # It leaves the answer to its caller.
+    for refused, part in [(member.import_image(queued), 'staged'),
+                          (member.import_image(staged), 'active'),
+                          (admin.import_image(staged, method='copy-image', stores=['slow']),
+                           'already present')]:
+        step('import_image that is refused', refused.status_code in (400, 409), part in refused.text)
+    for image in (staged, fetched, remote, made, everywhere, from_web, queued):
+        member.delete_image(image.id)

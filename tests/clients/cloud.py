@@ -1,10 +1,14 @@
 """What the suite shares: who there is, the programs as functions, and steps that are counted."""
 import contextlib
+import functools
 import hashlib
+import http.server
 import io
 import json
 import os
 import sys
+import threading
+import time
 import urllib.request
 
 import glanceclient.shell
@@ -13,8 +17,13 @@ import openstackclient.shell
 from osc_lib import clientmanager
 
 
+#: Another name of the region that the image service is in, for whoever imports from elsewhere.
+ELSEWHERE = 'Elsewhere'
+
+
 class Cloud:
-    """A Keystone (tests/env/keystone) whose catalog names one image service: ours."""
+    """A Keystone (tests/env/keystone) whose catalog names one image service, ours, in two
+    regions."""
 
     def __init__(self, path, image_url):
         with open(path) as file:
@@ -44,16 +53,34 @@ class Cloud:
         endpoints = self._call('GET', '/endpoints?service_id=' + self.facts['image_service_id'])
         for endpoint in endpoints['endpoints']:
             self._call('DELETE', '/endpoints/' + endpoint['id'])
-        for interface in ('public', 'internal', 'admin'):
-            self._call('POST', '/endpoints', {'endpoint': {
-                'interface': interface, 'url': self.image_url,
-                'service_id': self.facts['image_service_id'],
-                'region_id': self.facts['region']}})
+        regions = self._call('GET', '/regions')['regions']
+        if ELSEWHERE not in [region['id'] for region in regions]:
+            self._call('POST', '/regions', {'region': {'id': ELSEWHERE}})
+        for region in (self.facts['region'], ELSEWHERE):
+            for interface in ('public', 'internal', 'admin'):
+                self._call('POST', '/endpoints', {'endpoint': {
+                    'interface': interface, 'url': self.image_url,
+                    'service_id': self.facts['image_service_id'], 'region_id': region}})
+
+    def settled(self, image, **fields):
+        """Waits until an image is so and no store of its is to come any more."""
+        def is_so():
+            request = urllib.request.Request(f'{self.image_url}/v2/images/{image}')
+            request.add_header('X-Auth-Token', self.token)
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                shown = json.loads(answer.read())
+            wanted = {'os_glance_importing_to_stores': '', **fields}
+            return all(shown.get(key) == value for key, value in wanted.items())
+        until(f'{image} has {fields}', is_so)
+
+    @functools.cached_property
+    def token(self):
+        return self._token()
 
     def _call(self, method, path, body=None):
         request = urllib.request.Request(self.facts['url'] + path, method=method)
         request.add_header('Content-Type', 'application/json')
-        request.add_header('X-Auth-Token', self._token())
+        request.add_header('X-Auth-Token', self.token)
         data = json.dumps(body).encode() if body is not None else None
         with urllib.request.urlopen(request, data, timeout=60) as answer:
             text = answer.read()
@@ -107,11 +134,18 @@ class Shell:
         return self._run(lambda: glanceclient.shell.OpenStackImagesShell().main(list(arguments)),
                          stdin)
 
-    def table(self, *arguments):
+    def table(self, *arguments, stdin=None):
         """The rows of two columns that `glance ARGUMENTS` prints."""
         rows = (line.strip('|').split('|', 1)
-                for line in self.glance(*arguments).splitlines() if line.startswith('|'))
+                for line in self.glance(*arguments, stdin=stdin).splitlines()
+                if line.startswith('|'))
         return {row[0].strip(): row[1].strip() for row in rows}
+
+    def rows(self, *arguments):
+        """The rows below a heading that `glance ARGUMENTS` prints, each by the heading's names."""
+        lines = [[cell.strip() for cell in line.strip('|').split('|')]
+                 for line in self.glance(*arguments).splitlines() if line.startswith('|')]
+        return [dict(zip(lines[0], line)) for line in lines[1:]]
 
     def _run(self, program, stdin):
         out, err = io.StringIO(), io.StringIO()
@@ -156,6 +190,32 @@ class Steps:
             self(what, not missing) if not missing else self(f'{what}: {said}', False)
         else:
             self(f'{what}: it was not refused', False)
+
+
+class Web:
+    """A server on loopback of the files of a directory, for imports from the web."""
+
+    def __init__(self, directory):
+        handler = functools.partial(Quiet, directory=directory)
+        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def url(self, name):
+        return f'http://127.0.0.1:{self.server.server_port}/{name}'
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def until(what, holds, limit_secs=60):
+    """Asks until `holds` gives something that counts as true, which is the answer."""
+    deadline = time.monotonic() + limit_secs
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f'not within {limit_secs} s: {what}'
+        time.sleep(0.05)
+    return found
 
 
 def body(path, seed, size):
