@@ -37,7 +37,7 @@ pub(super) fn import_methods(app: &App) -> Response<Bytes> {
         let made = json!([import.conversion_format]);
         tell("target_disk_formats", "array", "Disk formats that imported images get.", made);
     }
-    answer::json(StatusCode::OK, &view.into())
+    answer::json(StatusCode::OK, &view)
 }
 
 /// `GET /v2/info/stores`: 404 where clients don't know stores by id.

@@ -141,14 +141,14 @@ const LATELY: &str = "SELECT * FROM image_locations
      WHERE image_id = ?1 AND status = 'pending_delete' AND deleted_at >= ?2 ORDER BY id";
 
 fn location(row: &Row, urls: &Urls) -> Result<Location, MetaError> {
-    record::location(&Fields::new(row, "image_id")?, &record::OF_THE_TABLE, urls)
+    record::location(&Fields::new(row, "image_id")?, "id", urls)
 }
 
 /// When an image was deleted that can be brought back; nobody changes it from now on.
 async fn deleted_at(tx: &mut Tx, id: &ImageId) -> Result<OffsetDateTime, MetaError> {
     let row = tx.row(sql("SELECT * FROM images WHERE id = ?1").bind(id).for_update()).await?;
     let row = row.ok_or_else(|| MetaError::NotFound(id.clone()))?;
-    let actual = record::image(&row)?.status;
+    let actual = Fields::new(&row, "id")?.image()?.status;
     // Glance's way back changes the status and leaves the time.
     let may_come = matches!(actual, Status::PendingDelete | Status::Active);
     let wanted = Status::PendingDelete;
