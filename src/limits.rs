@@ -178,12 +178,35 @@ pub const QEMU_INFO_CPU_SECS: u64 = 2;
 pub const QEMU_INFO_WAIT: Duration = Duration::from_secs(60);
 /// See [`QEMU_INFO_CPU_SECS`]. A conversion needs no more.
 pub const QEMU_MEMORY_BYTES: u64 = 1024 * MIB as u64;
-/// What qemu-img may print.
-pub const QEMU_OUTPUT_BYTES_MAX: u64 = MIB as u64;
-/// A conversion may take as long as its disk is worth at the rate, and the grace besides.
+/// What a program of others may print, and what it may complain about.
+pub const CHILD_PRINTED_BYTES_MAX: u64 = MIB as u64;
+/// How often work that goes on elsewhere looks whether anybody still wants it.
+pub const STOP_LOOK: Duration = Duration::from_millis(100);
+/// An operator's own check of images: how long it may take (`external_command_timeout_secs`).
+pub const EXTERNAL_COMMAND_WAIT: Duration = Duration::from_secs(600);
+/// And the memory of each of its processes (`external_command_memory_bytes`): the signatures of a
+/// virus scanner take more than a GiB.
+pub const EXTERNAL_COMMAND_MEMORY_BYTES: u64 = 4096 * MIB as u64;
+/// And what it may write to one file, of which it may need some while it looks into an image.
+pub const EXTERNAL_COMMAND_WRITTEN_BYTES: u64 = 1024 * MIB as u64;
+/// Letters of its reason that are passed on to users.
+pub const EXTERNAL_REASON_CHARS_MAX: usize = 1000;
+/// A conversion may take as long as its disk is worth at the rate, and the grace besides; unpacking
+/// as long as what is read and what comes out are worth.
 pub const CONVERT_GRACE: Duration = Duration::from_secs(60);
 /// See [`CONVERT_GRACE`].
 pub const CONVERT_RATE_BYTES_PER_SEC_MIN: u64 = 4 * MIB as u64;
+
+/// Free space of the staging area that unpacking and conversions leave to others; a small file
+/// system keeps a sixteenth.
+pub const STAGING_KEPT_BYTES_MAX: u64 = 256 * MIB as u64;
+/// Archives: memory that the dictionary of one may take. `xz -9` asks for 64 MiB, `zstd --ultra`
+/// for 128 at its level 22; with the default of ten imports at a time they are 1.3 GiB at most.
+pub const UNPACK_DICTIONARY_BYTES_MAX: u64 = 128 * MIB as u64;
+/// Slots that are filled ahead of whoever writes what comes out of an archive.
+pub const UNPACK_AHEAD_SLOTS: usize = 2;
+/// How much comes out of an archive between two looks at the free space.
+pub const UNPACK_LOOK_BYTES: u64 = 16 * MIB as u64;
 
 /// Redirects that a web location may take (`HT-01`).
 pub const HTTP_REDIRECTS_MAX: usize = 5;

@@ -74,7 +74,7 @@ pub struct App {
     /// Who may.
     pub enforcer: Arc<Enforcer>,
     /// Who may with single properties.
-    pub property_rules: PropertyRules,
+    pub property_rules: Arc<PropertyRules>,
     /// Stores that clients may name.
     pub stores: Arc<Registry>,
     /// The data plane.

@@ -20,7 +20,7 @@ use crate::buffer::Arena;
 use crate::client::{self, Client, ClientError, WebGuard};
 use crate::config::{self, ConfigError, Identity, Listen, Settings, Sources};
 use crate::import::{
-    Fetcher, ImageImport, Imports, Job, LocationImport, LocationRules, PluginUnavailable, Plugins,
+    Fetcher, ImageImport, Imports, Job, LocationImport, LocationRules, PluginError, Plugins, Tools,
 };
 use crate::lanes::Lanes;
 use crate::limits::{READ_ARENA_BYTES, SCRUB_LEASE, SLOTS_WARM};
@@ -81,9 +81,9 @@ pub enum ServeError {
     /// A store can't be used.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// A plugin of imports is not there.
+    /// A plugin of imports can't do its work.
     #[error(transparent)]
-    Plugin(#[from] PluginUnavailable),
+    Plugin(#[from] PluginError),
     /// Others can't be asked with these options.
     #[error("HTTP to others: {0}")]
     Client(#[source] ClientError),
@@ -161,7 +161,8 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
         tracing::warn!("{warning}");
     }
     let enforcer = Arc::new(Enforcer::load(settings.policy.clone())?);
-    let property_rules = property_rules(&settings)?;
+    let property_rules = Arc::new(property_rules(&settings)?);
+    Plugins::check(&settings)?;
     let metrics = Metrics::new();
     let durability = settings.glissade.durability;
     let repo: Arc<dyn Repo> =
@@ -172,8 +173,14 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     sweep(&*repo, &stores, &settings.glissade.node_id).await?;
     let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo), Arc::clone(&stores));
     let janitor = tokio::spawn(janitor.run());
-    let plugins = Plugins::new(&settings)?;
     let uploads = Arc::new(wire(&settings, Arc::clone(&repo), metrics.clone(), janitor_handle)?);
+    let tools = Tools {
+        uploads: Arc::clone(&uploads),
+        stores: Arc::clone(&stores),
+        enforcer: Arc::clone(&enforcer),
+        property_rules: Arc::clone(&property_rules),
+    };
+    let plugins = Plugins::new(&settings, &tools)?;
     let reads = Arena::new(READ_ARENA_BYTES, 0).map_err(failed("mapping slots"))?;
     let keystone = match &settings.identity {
         Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),

@@ -104,6 +104,8 @@ fn settings(
     let keystone_limits = unified::limits(options)?;
     warnings.extend(unified::warnings(options, keystone_limits.is_some()));
     let api = api(options, &dirs, &mut warnings)?;
+    let import = import::import(options)?;
+    warnings.extend(import::warnings(&import));
     let self_url = api.worker_self_reference_url.as_deref();
     let mut glissade = glissade(sources, options, &listen, self_url)?;
     glissade.trusted_proxies = trusted;
@@ -116,7 +118,7 @@ fn settings(
         database,
         stores,
         api,
-        import: import::import(options)?,
+        import,
         scrub: scrub::scrub(options)?,
         keystone_limits,
         policy: policy::policy(options, &dirs)?,

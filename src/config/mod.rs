@@ -44,7 +44,7 @@ pub use error::{ConfigError, Place, Refusal, masked};
 pub use examine::{Examination, Examined, Finding, examine};
 pub use front::{Cors, Healthcheck, Probe};
 pub use ignored::Why;
-pub use import::{Import, Plugin};
+pub use import::{ExternalCommand, Import, Plugin};
 pub use load::load;
 pub use network::{Listen, Network};
 pub use scrub::Scrub;

@@ -8,21 +8,25 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::plugin::{Material, Plugin, remove_made};
-use super::qemu;
+use super::plugin::{Material, Plugin, Tools, remove_made};
+use super::run::Watch;
+use super::{qemu, reason};
 use crate::config::{FormatRules, Settings};
 use crate::inspect::{Finding, Format};
 use crate::limits::{INSPECT_WINDOW_BYTES, MIB};
-use crate::store::Staged;
-use crate::store::file::FileStore;
+use crate::quota::Reservation;
+use crate::store::file::{FileStore, Room};
+use crate::store::{SizeHint, Staged};
 use crate::upload::Gate;
 
 /// The plugin.
 #[derive(Debug)]
 pub(super) struct ImageConversion {
+    tools: Tools,
     target: String,
     rules: FormatRules,
     size_cap_bytes: u64,
@@ -31,8 +35,9 @@ pub(super) struct ImageConversion {
 impl ImageConversion {
     /// As the operator wants it. That a name fits is required here whatever
     /// `require_image_format_match` says: qemu-img is told to read the image as what it is called.
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, tools: Tools) -> Self {
         Self {
+            tools,
             target: settings.import.conversion_format.clone(),
             rules: FormatRules { requires_match: true, ..settings.api.format_rules.clone() },
             size_cap_bytes: settings.api.image_size_cap_bytes,
@@ -66,8 +71,8 @@ impl ImageConversion {
     }
 
     /// What qemu-img says must be what we have found.
-    async fn info(&self, path: &Path, declared: &str) -> Result<qemu::Info, String> {
-        let info = qemu::info(path, declared).await?;
+    async fn info(&self, path: &Path, declared: &str, watch: &Watch) -> Result<qemu::Info, String> {
+        let info = qemu::info(path, declared, watch).await?;
         if declared == Format::Vmdk.name() {
             let kind = info.create_type.as_ref();
             let kind = kind.ok_or_else(|| "Unable to determine VMDK create-type".to_owned())?;
@@ -81,14 +86,37 @@ impl ImageConversion {
         }
     }
 
+    /// Room for what comes out: in the staging area, beside what others were promised, and of a
+    /// raw image, whose size is known, in the owner's quota. It is kept while it is being made.
+    async fn reserve(
+        &self,
+        material: &Material,
+        staged: &Staged,
+        virtual_size: u64,
+    ) -> Result<(Room, Option<Arc<Reservation>>), String> {
+        let declared = material.disk_format().unwrap_or_default();
+        let needed = qemu::needed_bytes(&staged.path, declared, &material.watch).await?;
+        let room = self.tools.staging()?.room(staged, needed).await.map_err(|error| {
+            tracing::warn!(%error, "an image is not converted");
+            "The server has no room to convert the image; try again later".to_owned()
+        })?;
+        let hint = match self.target == Format::Raw.name() {
+            true => SizeHint::Known(virtual_size),
+            false => SizeHint::Unknown,
+        };
+        let reserved = self.tools.uploads.reserve(&material.image, hint).await;
+        Ok((room, reserved.map_err(|error| reason::of(&error))?))
+    }
+
     /// Converts, and looks at what came out.
     async fn convert(
         &self,
         source: (&Path, &str),
         made: &Path,
         virtual_size: u64,
+        watch: &Watch,
     ) -> Result<u64, String> {
-        qemu::convert(source, (made, &self.target), virtual_size).await?;
+        qemu::convert(source, (made, &self.target), virtual_size, watch).await?;
         let finding = look(made.to_owned(), INSPECT_WINDOW_BYTES, self.rules.clone()).await?;
         let is_it = match *finding.formats.as_slice() {
             [Format::Gpt] => self.target == Format::Raw.name(),
@@ -115,7 +143,7 @@ impl Plugin for ImageConversion {
 
     async fn run(&self, material: &mut Material) -> Result<(), String> {
         let staged = material.staged.clone().ok_or_else(|| "There is no file".to_owned())?;
-        let declared = material.image.disk_format.clone().unwrap_or_default();
+        let declared = material.disk_format().unwrap_or_default().to_owned();
         let known = material.known.clone().and_then(|known| known.passed.finding);
         let finding = match known {
             Some(finding) => finding,
@@ -124,13 +152,16 @@ impl Plugin for ImageConversion {
         if !self.judge(&declared, &finding)? {
             return Ok(());
         }
-        let info = self.info(&staged.path, &declared).await?;
+        let info = self.info(&staged.path, &declared, &material.watch).await?;
         if declared == self.target {
             return Ok(());
         }
+        let room = self.reserve(material, &staged, info.virtual_size).await?;
         let made = FileStore::beside(&staged, &self.target);
         let source = (staged.path.as_path(), declared.as_str());
-        match self.convert(source, &made, info.virtual_size).await {
+        let converted = self.convert(source, &made, info.virtual_size, &material.watch).await;
+        drop(room);
+        match converted {
             Ok(size) => {
                 material.staged = Some(Staged { path: made, size });
                 material.known = None;

@@ -13,7 +13,7 @@ use super::remote::{Found, Remote};
 use super::run::{Done, Job, Run, Stop};
 use super::runner::result_of;
 use super::{IMAGE_IMPORT, lists, reason};
-use crate::image::{Digests, Expected, Image, Location, Status};
+use crate::image::{Digests, Expected, Image, ImageId, Location, Status};
 use crate::limits::MIB;
 use crate::meta::{
     Data, ImageChange, MetaError, ROLES_PROPERTY, Repo, STAGE_HOST_PROPERTY, STAGED_PROPERTY,
@@ -102,9 +102,18 @@ impl Job for ImageImport {
     async fn tidy(&self, run: &Run, is_success: bool) {
         let Some(Order { method, .. }) = Order::of(&run.task) else { return };
         let was_staged = method == Method::GlanceDirect;
-        if let Some(staging) = self.stores.staging().filter(|_| is_success || !was_staged) {
-            upload::unstage(staging, run.image_id()).await;
+        let Some(staging) = self.stores.staging() else { return };
+        match is_success || !was_staged {
+            true => upload::unstage(staging, run.image_id()).await,
+            false => clear_made(staging, run.image_id()).await,
         }
+    }
+}
+
+/// Removes what plugins have made of staged data. What can't be removed goes with the data.
+async fn clear_made(staging: &FileStore, id: &ImageId) {
+    if let Err(error) = staging.clear_beside(id).await {
+        tracing::warn!(image_id = %id, %error, "what was made of staged data stays");
     }
 }
 
@@ -201,6 +210,9 @@ impl Import<'_> {
 
     /// Removes what a run that was cut short has left.
     async fn clear(&self) -> Result<(), Broken> {
+        if let Some(staging) = self.job.stores.staging() {
+            clear_made(staging, &self.image.id).await;
+        }
         for store in &self.stores {
             if !self.is_in(&**store) {
                 let cleared = place::clear(&**store, &self.image.id).await;
@@ -247,7 +259,8 @@ impl Import<'_> {
     fn material(&self, staged: Option<Staged>, known: Option<Arrived>) -> Material {
         let roles = self.image.properties.get(ROLES_PROPERTY).map(String::as_str);
         let roles = roles.unwrap_or_default().split(',').map(str::to_owned).collect();
-        Material { image: self.image.clone(), staged, known, change: ImageChange::default(), roles }
+        let (image, change) = (self.image.clone(), ImageChange::default());
+        Material { image, staged, known, change, roles, watch: Arc::clone(&self.run.watch) }
     }
 
     async fn place_file(&self, material: &Material) -> Result<Done, Broken> {

@@ -14,7 +14,10 @@
 //!                  +------------+--- any failure ---------+--> failure: status, lists as before
 //! ```
 
+mod child;
 mod conversion;
+mod decompression;
+mod external;
 mod fetch;
 mod flow;
 mod lists;
@@ -34,7 +37,7 @@ pub use flow::ImageImport;
 pub use lists::lists_cleared;
 pub use locate::{LocationImport, LocationOrder, LocationRules};
 pub use order::{Method, Order};
-pub use plugin::{Material, Plugin, PluginUnavailable, Plugins};
+pub use plugin::{Material, Plugin, PluginError, Plugins, Tools};
 pub use run::{Done, Job, Object, Run, Secret, Stop, Watch, Watched};
 pub use runner::{Imports, Runner};
 

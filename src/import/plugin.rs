@@ -7,11 +7,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::conversion::ImageConversion;
+use super::decompression::ImageDecompression;
+use super::external::{self, ExternalCommand};
+use super::run::Watch;
+use crate::auth::{Enforcer, PropertyRules};
 use crate::config::{self, Settings};
 use crate::image::Image;
 use crate::meta::ImageChange;
-use crate::store::Staged;
-use crate::upload::Arrived;
+use crate::store::file::FileStore;
+use crate::store::{Registry, Staged};
+use crate::upload::{Arrived, Uploads};
 
 /// What a plugin works on, and what it has made of it.
 #[derive(Clone, Debug)]
@@ -27,6 +32,42 @@ pub struct Material {
     pub change: ImageChange,
     /// Roles of the user who asked for the import.
     pub roles: Vec<String>,
+    /// Whether the import is to end.
+    pub watch: Arc<Watch>,
+}
+
+impl Material {
+    /// What the data is called, as the import will leave the record.
+    #[must_use]
+    pub fn disk_format(&self) -> Option<&str> {
+        self.change.disk_format.as_deref().or(self.image.disk_format.as_deref())
+    }
+
+    /// What it is wrapped in, likewise.
+    #[must_use]
+    pub fn container_format(&self) -> Option<&str> {
+        self.change.container_format.as_deref().or(self.image.container_format.as_deref())
+    }
+}
+
+/// What plugins of a server work with.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// How bytes move, and who may have how many.
+    pub uploads: Arc<Uploads>,
+    /// Where data is staged.
+    pub stores: Arc<Registry>,
+    /// Who may do what.
+    pub enforcer: Arc<Enforcer>,
+    /// And to which properties.
+    pub property_rules: Arc<PropertyRules>,
+}
+
+impl Tools {
+    /// The staging area. The error is a sentence for whoever asked for the import.
+    pub(super) fn staging(&self) -> Result<&FileStore, String> {
+        self.stores.staging().ok_or_else(|| "This server stages nothing".to_owned())
+    }
 }
 
 /// One step.
@@ -47,13 +88,19 @@ pub trait Plugin: Send + Sync + fmt::Debug {
     async fn revert(&self, _material: &Material) {}
 }
 
-/// A configured plugin that this build does not have.
+/// A configured plugin that can't do its work.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "image_import_plugins: {0} is not served by this release; take it out, or let glance-api keep \
-     serving imports beside this server"
-)]
-pub struct PluginUnavailable(&'static str);
+pub enum PluginError {
+    /// The command is not there, or can't be trusted.
+    #[error("[glissade] external_command: {0}")]
+    ExternalCommand(String),
+    /// It is not said which command.
+    #[error(
+        "image_import_plugins: external_command needs the path of a program; set external_command \
+         in [glissade], or take it out"
+    )]
+    NoCommand,
+}
 
 /// The plugins of a server, in order.
 #[derive(Clone, Debug, Default)]
@@ -63,21 +110,46 @@ impl Plugins {
     /// Those that the configuration names.
     ///
     /// # Errors
-    /// [`PluginUnavailable`]: skipping one in silence would be worse than not starting (`CF-17`).
-    pub fn new(settings: &Settings) -> Result<Self, PluginUnavailable> {
+    /// [`PluginError`]: skipping one in silence would be worse than not starting (`CF-17`).
+    pub fn new(settings: &Settings, tools: &Tools) -> Result<Self, PluginError> {
+        Self::check(settings)?;
         let options = &settings.import;
-        let plugin = |plugin: &config::Plugin| -> Result<Arc<dyn Plugin>, PluginUnavailable> {
+        let plugin = |plugin: &config::Plugin| -> Result<Arc<dyn Plugin>, PluginError> {
             match plugin {
                 config::Plugin::NoOp => Ok(Arc::new(NoOp)),
                 config::Plugin::InjectImageMetadata => Ok(Arc::new(InjectImageMetadata {
                     properties: options.inject.clone(),
                     ignored_roles: options.inject_ignored_roles.clone(),
                 })),
-                config::Plugin::ImageConversion => Ok(Arc::new(ImageConversion::new(settings))),
-                config::Plugin::ImageDecompression => Err(PluginUnavailable("image_decompression")),
+                config::Plugin::ImageConversion => {
+                    Ok(Arc::new(ImageConversion::new(settings, tools.clone())))
+                }
+                config::Plugin::ImageDecompression => {
+                    Ok(Arc::new(ImageDecompression::new(tools.clone())))
+                }
+                config::Plugin::ExternalCommand => Ok(Arc::new(ExternalCommand {
+                    options: options.external_command.clone().ok_or(PluginError::NoCommand)?,
+                    property_rules: Arc::clone(&tools.property_rules),
+                    enforcer: Arc::clone(&tools.enforcer),
+                    properties_max: settings.api.image_property_quota,
+                })),
             }
         };
         Ok(Self(options.plugins.iter().map(plugin).collect::<Result<_, _>>()?))
+    }
+
+    /// Whether those that the configuration names can do their work, as far as can be seen before
+    /// there is any.
+    ///
+    /// # Errors
+    /// [`PluginError`], as for [`Plugins::new`].
+    pub fn check(settings: &Settings) -> Result<(), PluginError> {
+        let options = &settings.import;
+        if !options.plugins.contains(&config::Plugin::ExternalCommand) {
+            return Ok(());
+        }
+        let command = options.external_command.as_ref().ok_or(PluginError::NoCommand)?;
+        external::check(command).map_err(PluginError::ExternalCommand)
     }
 
     /// Whether one of them needs the data as a file.
@@ -187,6 +259,7 @@ mod tests {
             staged: None,
             known: None,
             change: ImageChange::default(),
+            watch: Arc::default(),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
         }
     }

@@ -1,28 +1,21 @@
-//! qemu-img, in a process that can do little harm.
+//! qemu-img, kept small ([`super::child`]).
 //!
 //! Nothing is given to it before our own inspector has found no danger in it. Even so an image is
-//! somebody's work, and a parser in C has bugs: each run is bounded in CPU time, memory, bytes
-//! written and time, and is killed when whoever waits for it goes away. What it complains about is
-//! logged; users get a sentence without paths.
+//! somebody's work, and a parser in C has bugs. What it complains about is logged; users get a
+//! sentence without paths.
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
 
+use super::child::{self, Bounds, ChildError, Ran};
+use super::run::Watch;
 use crate::limits::{
     CONVERT_GRACE, CONVERT_RATE_BYTES_PER_SEC_MIN, MIB, QEMU_INFO_CPU_SECS, QEMU_INFO_WAIT,
-    QEMU_MEMORY_BYTES, QEMU_OUTPUT_BYTES_MAX,
+    QEMU_MEMORY_BYTES,
 };
-
-/// The shell sets the bounds and becomes the program; that needs no `unsafe` here, and nothing runs
-/// without them. Blocks are of 512 bytes.
-const BOUNDED: &str =
-    "ulimit -t \"$1\" && ulimit -v \"$2\" && ulimit -f \"$3\" && shift 3 && exec \"$@\"";
 
 /// What qemu-img says of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +26,13 @@ pub(super) struct Info {
     pub create_type: Option<String>,
 }
 
-/// Bounds of one run.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    cpu_secs: u64,
-    written_bytes: u64,
-    wait: Duration,
-}
+/// Bounds of a run that only looks.
+const LOOKING: Bounds = Bounds {
+    cpu_secs: QEMU_INFO_CPU_SECS,
+    memory_bytes: QEMU_MEMORY_BYTES,
+    written_bytes: 0,
+    wait: QEMU_INFO_WAIT,
+};
 
 /// Glance's names of formats are qemu-img's, but for these (`D-25`).
 pub(super) fn format_name(disk_format: &str) -> &str {
@@ -51,14 +44,31 @@ pub(super) fn format_name(disk_format: &str) -> &str {
 }
 
 /// Asks for the facts of an image of that format (`PI-03`).
-pub(super) async fn info(path: &Path, disk_format: &str) -> Result<Info, String> {
-    let bounds = Bounds { cpu_secs: QEMU_INFO_CPU_SECS, written_bytes: 0, wait: QEMU_INFO_WAIT };
+pub(super) async fn info(path: &Path, disk_format: &str, watch: &Watch) -> Result<Info, String> {
     let format = format_name(disk_format);
     let arguments = ["info", "-f", format, "--output=json"].map(OsStr::new);
-    let answer = run(&[&arguments[..], &[path.as_os_str()]].concat(), bounds).await?;
+    let arguments = [&arguments[..], &[path.as_os_str()]].concat();
+    let answer = run(&arguments, LOOKING, watch).await?;
     let facts: Value = serde_json::from_slice(&answer)
         .map_err(|_| "The image can't be read as what it is called".to_owned())?;
     read_info(&facts, format)
+}
+
+/// How much room a converted image may take: what is allocated in the source, with the tables that
+/// QEMU's own format has for it. Zeros take none in a raw image either.
+pub(super) async fn needed_bytes(
+    path: &Path,
+    disk_format: &str,
+    watch: &Watch,
+) -> Result<u64, String> {
+    let format = format_name(disk_format);
+    let arguments = ["measure", "-f", format, "-O", "qcow2", "--output=json"].map(OsStr::new);
+    let arguments = [&arguments[..], &[path.as_os_str()]].concat();
+    // It reads every table of a large image.
+    let bounds = Bounds { cpu_secs: QEMU_INFO_WAIT.as_secs(), ..LOOKING };
+    let answer = run(&arguments, bounds, watch).await?;
+    let facts: Value = serde_json::from_slice(&answer).unwrap_or_default();
+    facts["required"].as_u64().ok_or_else(|| "The image has no size".to_owned())
 }
 
 /// The facts, where none of them is dangerous.
@@ -86,11 +96,13 @@ pub(super) async fn convert(
     source: (&Path, &str),
     target: (&Path, &str),
     virtual_size: u64,
+    watch: &Watch,
 ) -> Result<(), String> {
     let worth = Duration::from_secs(virtual_size / CONVERT_RATE_BYTES_PER_SEC_MIN);
     let wait = CONVERT_GRACE + worth;
     let written_bytes = virtual_size.saturating_add(virtual_size / 16 + 64 * MIB as u64);
-    let bounds = Bounds { cpu_secs: 2 * wait.as_secs(), written_bytes, wait };
+    let cpu_secs = 2 * wait.as_secs();
+    let bounds = Bounds { cpu_secs, memory_bytes: QEMU_MEMORY_BYTES, written_bytes, wait };
     let arguments = [
         OsStr::new("convert"),
         OsStr::new("-f"),
@@ -100,60 +112,31 @@ pub(super) async fn convert(
         source.0.as_os_str(),
         target.0.as_os_str(),
     ];
-    run(&arguments, bounds).await.map(|_| ())
+    run(&arguments, bounds, watch).await.map(|_| ())
 }
 
 /// Runs qemu-img and answers what it prints. It must not complain.
-async fn run(arguments: &[&OsStr], bounds: Bounds) -> Result<Vec<u8>, String> {
-    let Bounds { cpu_secs, written_bytes, wait } = bounds;
-    let ran = tokio::time::timeout(wait, output(arguments, cpu_secs, written_bytes)).await;
-    match ran {
-        Ok(Ok((true, printed, complaints))) if complaints.is_empty() => Ok(printed),
-        Ok(Ok((_, _, complaints))) => {
+async fn run(arguments: &[&OsStr], bounds: Bounds, watch: &Watch) -> Result<Vec<u8>, String> {
+    match child::run(Path::new("qemu-img"), arguments, &[], bounds, watch).await {
+        Ok(Ran { status, printed, complaints }) if status.success() && complaints.is_empty() => {
+            Ok(printed)
+        }
+        Ok(Ran { status, complaints, .. }) => {
             let complaints = String::from_utf8_lossy(&complaints);
-            tracing::info!(%complaints, "qemu-img refuses an image");
+            // As shells say that there is no such program, or none that may be run.
+            if matches!(status.code(), Some(126 | 127)) {
+                tracing::error!(%complaints, "qemu-img can't be run; is qemu-utils installed?");
+                return Err("The server can't process images; ask its operator".to_owned());
+            }
+            tracing::info!(%status, %complaints, "qemu-img refuses an image");
             Err("qemu-img can't process the image".to_owned())
         }
-        Ok(Err(error)) => {
-            tracing::error!(%error, "qemu-img can't be run; is qemu-utils installed?");
+        Err(error @ ChildError::Io(_)) => {
+            tracing::error!(%error, "qemu-img can't be run; is util-linux installed?");
             Err("The server can't process images; ask its operator".to_owned())
         }
-        Err(_) => Err(format!("qemu-img took more than {} s", wait.as_secs())),
+        Err(error) => Err(format!("qemu-img: {error}")),
     }
-}
-
-/// Whether it ended well, what it printed, and what it complained about. Dropping the future kills
-/// it.
-async fn output(
-    arguments: &[&OsStr],
-    cpu_secs: u64,
-    written_bytes: u64,
-) -> std::io::Result<(bool, Vec<u8>, Vec<u8>)> {
-    let bounds = [cpu_secs, QEMU_MEMORY_BYTES / 1024, written_bytes.div_ceil(512)];
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", BOUNDED, "sh"])
-        .args(bounds.map(|bound| bound.to_string()))
-        .arg("qemu-img")
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let (printed, complaints) = (child.stdout.take(), child.stderr.take());
-    let (printed, complaints) = tokio::join!(read(printed), read(complaints));
-    let status = child.wait().await?;
-    Ok((status.success(), printed?, complaints?))
-}
-
-/// Everything up to a bound, beyond which the writer meets a closed pipe.
-async fn read(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut all = Vec::new();
-    if let Some(pipe) = pipe {
-        pipe.take(QEMU_OUTPUT_BYTES_MAX).read_to_end(&mut all).await?;
-    }
-    Ok(all)
 }
 
 #[cfg(test)]
@@ -162,6 +145,10 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    fn watch() -> Watch {
+        Watch::default()
+    }
 
     fn make(dir: &Path, arguments: &[&str]) -> bool {
         let made = Command::new("qemu-img").current_dir(dir).args(arguments).output();
@@ -184,10 +171,14 @@ mod tests {
                 eprintln!("skipped: qemu-img is not installed (qemu-utils)");
                 return;
             }
-            let info = info(&source, disk).await.unwrap();
+            let info = info(&source, disk, &watch()).await.unwrap();
             assert!(info.virtual_size >= 8 * MIB as u64, "{info:?}");
+            // Of an empty disk next to nothing is allocated, where the format lets QEMU tell.
+            let needed = needed_bytes(&source, disk, &watch()).await.unwrap();
+            let most = if disk == "qcow2" { 1 } else { 9 } * MIB as u64;
+            assert!(needed < most, "{disk}: {needed}");
             let target = dir.path().join("raw");
-            convert((&source, disk), (&target, "raw"), info.virtual_size).await.unwrap();
+            convert((&source, disk), (&target, "raw"), info.virtual_size, &watch()).await.unwrap();
             assert_eq!(std::fs::metadata(&target).unwrap().len(), info.virtual_size);
         }
     }
@@ -201,11 +192,11 @@ mod tests {
         if !make(dir.path(), &backed) || !make(dir.path(), &apart) {
             return;
         }
-        let refused = info(&dir.path().join("backed"), "qcow2").await.unwrap_err();
+        let refused = info(&dir.path().join("backed"), "qcow2", &watch()).await.unwrap_err();
         assert_eq!(refused, "QCOW images with backing files are not allowed");
-        let refused = info(&dir.path().join("apart"), "qcow2").await.unwrap_err();
+        let refused = info(&dir.path().join("apart"), "qcow2", &watch()).await.unwrap_err();
         assert_eq!(refused, "QCOW images with data-file set are not allowed");
-        let refused = info(&dir.path().join("base"), "qcow2").await.unwrap_err();
+        let refused = info(&dir.path().join("base"), "qcow2", &watch()).await.unwrap_err();
         assert_eq!(refused, "qemu-img can't process the image");
     }
 
@@ -218,7 +209,7 @@ mod tests {
         if !make(dir.path(), &["--version"]) {
             return;
         }
-        assert!(convert((&source, "raw"), (&target, "qcow2"), 0).await.is_err());
+        assert!(convert((&source, "raw"), (&target, "qcow2"), 0, &watch()).await.is_err());
         let written = std::fs::metadata(&target).map_or(0, |target| target.len());
         assert!(written <= 64 * MIB as u64, "{written}");
     }

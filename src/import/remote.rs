@@ -11,7 +11,7 @@ use crate::meta::ImageChange;
 const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// Attributes that would otherwise pass for properties, by how they begin.
-const BASE: [&str; 3] = ["os_hidden", "os_hash_algo", "os_hash_value"];
+pub(super) const BASE: [&str; 3] = ["os_hidden", "os_hash_algo", "os_hash_value"];
 
 /// An image in another Glance.
 #[derive(Debug)]

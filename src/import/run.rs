@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::buffer::{Frozen, Share};
 use crate::image::{ImageId, Location, Task};
-use crate::limits::MIB;
+use crate::limits::{MIB, STOP_LOOK};
 use crate::meta::{Hold, ImageChange};
 use crate::quota::Reservation;
 use crate::store::Store;
@@ -125,6 +125,13 @@ impl Watch {
     /// Ends the run at its next chunk.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
+    }
+
+    /// Waits until it is to end.
+    pub async fn stopped(&self) {
+        while !self.is_stopped() {
+            tokio::time::sleep(STOP_LOOK).await;
+        }
     }
 
     /// Whether it is to end.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conversion;
+mod decompression;
 mod formats;
 mod locate;
 mod web;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use super::*;
+use crate::auth::Enforcer;
 use crate::buffer::Arena;
 use crate::client::WebGuard;
 use crate::config::{self, Durability, Sources};
@@ -96,7 +98,13 @@ impl World {
             handle,
         );
         let uploads = Arc::new(uploads);
-        let plugins = Plugins::new(&settings).unwrap();
+        let tools = Tools {
+            uploads: uploads.clone(),
+            stores: stores.clone(),
+            enforcer: Arc::new(Enforcer::load(settings.policy.clone()).unwrap()),
+            property_rules: Arc::default(),
+        };
+        let plugins = Plugins::new(&settings, &tools).unwrap();
         let job = ImageImport {
             repo: dyn_repo.clone(),
             stores: stores.clone(),

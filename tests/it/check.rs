@@ -118,6 +118,17 @@ fn cf_32_cf_33_both_refuse_alike() {
         Setup::new().unset("glance_store", "default_backend"),
         Setup::new().set("DEFAULT", "image_size_cap", "big"),
         Setup::new().set("image_import_opts", "image_import_plugins", "acme_scanner"),
+        Setup::new().set("image_import_opts", "image_import_plugins", "external_command"),
+        Setup::new().set("image_import_opts", "image_import_plugins", "external_command").set(
+            "glissade",
+            "external_command",
+            "scan --fast",
+        ),
+        Setup::new().set("image_import_opts", "image_import_plugins", "external_command").set(
+            "glissade",
+            "external_command",
+            "/no/such/program",
+        ),
         Setup::new().set("os_glance_staging_store", "filesystem_store_datadir", &inside).set(
             "fast",
             "filesystem_store_datadir",

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 impl Server {
-    fn import(&self, image: &str, request: &Value) -> Response {
+    pub(crate) fn import(&self, image: &str, request: &Value) -> Response {
         let target = format!("/v2/images/{image}/import");
         self.conn().call("POST", &target, &[JSON], request.to_string().as_bytes())
     }
@@ -49,7 +49,7 @@ impl Server {
         ended.last().cloned().unwrap_or(Value::Null)
     }
 
-    fn staged(&self) -> Vec<String> {
+    pub(crate) fn staged(&self) -> Vec<String> {
         names_in(&self.store("staging"))
     }
 
@@ -78,7 +78,7 @@ fn counted(setup: Setup) -> Setup {
     setup.set("glissade", "io_uring", "off")
 }
 
-fn direct() -> Value {
+pub(crate) fn direct() -> Value {
     json!({"method": {"name": "glance-direct"}})
 }
 

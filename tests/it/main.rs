@@ -35,6 +35,7 @@ mod limits;
 mod locations;
 mod memory;
 mod peers;
+mod plugins;
 mod policies;
 mod proxies;
 mod s3;

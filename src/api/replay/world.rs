@@ -99,7 +99,7 @@ impl World {
         let property_rules = settings.api.property_protection_file.as_ref().map(|path| {
             PropertyRules::load(path, settings.api.property_protection_format).unwrap()
         });
-        let property_rules = property_rules.unwrap_or_default();
+        let property_rules = Arc::new(property_rules.unwrap_or_default());
         let repo_handle = repo.clone();
         let app = App {
             settings,
@@ -228,6 +228,7 @@ fn settings(sqlite_path: &Path) -> Settings {
             workers: 2,
             task_life: Duration::from_secs(3600),
             plugins: vec![],
+            external_command: None,
             conversion_format: "raw".into(),
             inject: vec![],
             inject_ignored_roles: vec![],

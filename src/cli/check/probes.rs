@@ -15,9 +15,10 @@ use crate::api::server::Listener;
 use crate::auth::{Enforcer, Keystone, Limits};
 use crate::buffer::Arena;
 use crate::config::{
-    Connection, Database, Identity, KeystoneAuth, KeystoneLimits, RbdStore, S3Store, Settings,
-    Store, StoreKind,
+    Connection, Database, Identity, KeystoneAuth, KeystoneLimits, Plugin, RbdStore, S3Store,
+    Settings, Store, StoreKind,
 };
+use crate::import::Plugins;
 use crate::limits::{ADMIN_BACKLOG, CHECK_FILES_MIN, CHECK_WAIT, SLOT_BYTES};
 use crate::meta::{REVISION, SqlRepo};
 use crate::observe::Metrics;
@@ -72,6 +73,9 @@ pub(super) async fn all(settings: &Settings) -> Vec<Probe> {
         probes.push(Probe::new("log", places::log(file)));
     }
     probes.push(Probe::new("policy", policy(settings)));
+    if !settings.import.plugins.is_empty() {
+        probes.push(Probe::new("image_import_plugins", plugins(settings)));
+    }
     probes.push(Probe::new("database", database(settings).await));
     if let Some(replica) = &settings.database.slave_connection {
         probes.push(Probe::new("database replica", self::replica(replica, settings).await));
@@ -142,6 +146,32 @@ async fn store(store: &Store, settings: &Settings) -> Outcome {
         StoreKind::Http(_) => opened(store, settings, "read-only"),
         StoreKind::S3(options) => bucket(&store.id, options, settings).await,
     }
+}
+
+/// What is done to images on their way in, and the programs that it takes: a server starts without
+/// them, and refuses imports until they are there.
+fn plugins(settings: &Settings) -> Outcome {
+    if let Err(error) = Plugins::check(settings) {
+        return Outcome::Failed(error.into());
+    }
+    let plugins = &settings.import.plugins;
+    let is_there = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    };
+    for (plugin, programs) in [
+        (Plugin::ImageConversion, &[("qemu-img", "qemu-utils"), ("setpriv", "util-linux")][..]),
+        (Plugin::ExternalCommand, &[("setpriv", "util-linux")]),
+    ] {
+        let missing = programs.iter().find(|(program, _)| !is_there(program));
+        if let Some((program, package)) = missing.filter(|_| plugins.contains(&plugin)) {
+            let plugin = plugin.name();
+            return Outcome::Doubtful(format!(
+                "{plugin} needs {program}, which is not in PATH; install {package}"
+            ));
+        }
+    }
+    Outcome::Fine(plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>().join(", "))
 }
 
 /// A server starts without its bucket, and refuses uploads until it is there.

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::{Options, Policy, StoreError};
 use crate::config::DataDir;
 use crate::image::ImageId;
-use crate::limits::SLOT_ALIGN_BYTES;
+use crate::limits::{SLOT_ALIGN_BYTES, STAGING_KEPT_BYTES_MAX};
 
 /// f_type of tmpfs: its pages are memory, so allocating ahead would spend what it is to save.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -143,10 +143,23 @@ impl Dir {
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, StoreError> {
+        self.figures().map(|(free, _)| free)
+    }
+
+    /// Free space, less a part that stays for others: a sixteenth of the file system, within a
+    /// bound.
+    pub(super) fn spare_bytes(&self) -> Result<u64, StoreError> {
+        let (free, all) = self.figures()?;
+        Ok(free.saturating_sub((all / 16).min(STAGING_KEPT_BYTES_MAX)))
+    }
+
+    /// Free and all space, in bytes.
+    fn figures(&self) -> Result<(u64, u64), StoreError> {
         let context = || format!("free space of {}", self.path.display());
         let figures = fs::fstatvfs(&self.fd)
             .map_err(|error| StoreError::io(context(), io::Error::from(error)))?;
-        Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(figures.f_frsize);
+        Ok((bytes(figures.f_bavail), bytes(figures.f_blocks)))
     }
 }
 

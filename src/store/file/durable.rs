@@ -39,7 +39,7 @@ impl Publication {
     ) -> io::Result<()> {
         publish(file, hidden_name, target, len)?;
         if self.0.swap(PUBLISHED, Ordering::AcqRel) == ABANDONED {
-            target.dir.unlink(target.id.as_str());
+            target.dir.unlink(&target.name);
         }
         Ok(())
     }
@@ -47,7 +47,7 @@ impl Publication {
     /// Nobody waits any more: takes the name back if it is there already.
     pub(super) fn abandon(&self, target: &Target) {
         if self.0.swap(ABANDONED, Ordering::AcqRel) == PUBLISHED {
-            target.dir.unlink(target.id.as_str());
+            target.dir.unlink(&target.name);
         }
     }
 }
@@ -95,12 +95,12 @@ fn publish(
         fs::fdatasync(file)?;
     }
     match hidden_name {
-        None => link_unnamed(file, &target.dir.fd, target.id.as_str())?,
-        Some(hidden) => rename(&target.dir, hidden, target.id.as_str())?,
+        None => link_unnamed(file, &target.dir.fd, &target.name)?,
+        Some(hidden) => rename(&target.dir, hidden, &target.name)?,
     }
     if is_durable && let Err(error) = fs::fsync(&target.dir.fd) {
         // Nobody knows whether a crash would keep the name, so nobody must find it.
-        target.dir.unlink(target.id.as_str());
+        target.dir.unlink(&target.name);
         return Err(error.into());
     }
     Ok(())

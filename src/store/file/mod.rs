@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use rustix::fs::Access;
@@ -30,6 +31,7 @@ use bounded::Bounded;
 use dir::Dir;
 use draft::FileDraft;
 use place::Way;
+pub use staging::Room;
 
 pub use staging::Removed;
 
@@ -71,6 +73,8 @@ struct Inner {
     policy: Policy,
     mounts: Vec<Mount>,
     bounded: Bounded,
+    /// Bytes of the directories' free space that are promised to somebody.
+    promised_bytes: AtomicU64,
 }
 
 /// An entry of `filesystem_store_metadata_file`.
@@ -85,6 +89,8 @@ struct Mount {
 struct Target {
     dir: Arc<Dir>,
     id: ImageId,
+    /// Its final name: the image's id, but for what is made beside staged data.
+    name: String,
     metadata: Map<String, Value>,
     file_perm: Option<u32>,
     is_thin: bool,
@@ -107,7 +113,16 @@ impl FileStore {
         let dirs = options.datadirs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mounts = options.metadata_file.as_deref().map_or(Ok(Vec::new()), read_mounts)?;
         let (id, bounded) = (id.to_owned(), Bounded::new(id, &options.metadata_calls));
-        Ok(Self(Arc::new(Inner { id, is_named, dirs, options, policy, mounts, bounded })))
+        Ok(Self(Arc::new(Inner {
+            id,
+            is_named,
+            dirs,
+            options,
+            policy,
+            mounts,
+            bounded,
+            promised_bytes: AtomicU64::new(0),
+        })))
     }
 
     /// What was found out about its directories, highest priority first.
@@ -207,6 +222,7 @@ impl Inner {
         Target {
             dir: Arc::clone(dir),
             id: id.clone(),
+            name: id.to_string(),
             metadata: self.metadata(&dir.path),
             file_perm: self.options.file_perm,
             is_thin: self.options.thin_provisioning,
@@ -230,7 +246,7 @@ impl Inner {
 
 impl Target {
     fn location(&self) -> Location {
-        let path = self.dir.path.join(self.id.as_str());
+        let path = self.dir.path.join(&self.name);
         Location {
             id: None,
             url: format!("file://{}", path.display()),

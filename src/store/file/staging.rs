@@ -1,13 +1,17 @@
 //! A file store as the place where data waits for its import: files by image, beside what plugins
 //! make of them (`ID.EXTENSION`), found and removed by name.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use super::{FileStore, Inner};
+use super::draft::FileDraft;
+use super::{Dir, FileStore, Inner, Target};
 use crate::image::ImageId;
-use crate::store::{Staged, StoreError};
+use crate::store::{Draft, SizeHint, Staged, StoreError, StoreErrorKind, off_runtime};
 
 /// Characters of an image's id, a UUID.
 const ID_LEN: usize = 36;
@@ -29,6 +33,79 @@ impl FileStore {
         name.push(".");
         name.push(extension);
         name.into()
+    }
+
+    /// Begins a file beside the staged data of an image. It has no name before it is sealed; one
+    /// that an earlier try has left gives way, since nobody else writes while the import has its
+    /// lock.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub async fn begin_beside(
+        &self,
+        id: &ImageId,
+        staged: &Staged,
+        extension: &str,
+    ) -> Result<Box<dyn Draft>, StoreError> {
+        let (id, path) = (id.clone(), Self::beside(staged, extension));
+        let target = self.off_runtime(move |inner| {
+            remove(&path)?;
+            let name = path.file_name().map(OsString::from).unwrap_or_default();
+            let name = name.into_string().unwrap_or_default();
+            Ok(Target { name, ..inner.target(inner.dir_of(&path)?, &id) })
+        });
+        let target = target.await?;
+        Ok(Box::new(off_runtime(move || FileDraft::begin(target, SizeHint::Unknown)).await?))
+    }
+
+    /// Room for so many bytes more beside staged data, kept as long as the answer lives. What is
+    /// written of it meanwhile counts twice, so that somebody may be refused too early, and nobody
+    /// is let in too late.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NoSpace`] when there is not so much room beside what others were promised.
+    pub async fn room(&self, staged: &Staged, bytes: u64) -> Result<Room, StoreError> {
+        let (store, path) = (self.clone(), staged.path.clone());
+        self.off_runtime(move |inner| {
+            let spare = inner.dir_of(&path)?.spare_bytes()?;
+            let taken = inner.promised_bytes.fetch_add(bytes, Ordering::Relaxed);
+            let room = Room { store, bytes };
+            match spare.saturating_sub(taken) < bytes {
+                true => Err(no_space(&path, bytes)),
+                false => Ok(room),
+            }
+        })
+        .await
+    }
+
+    /// Fails when what is free beside staged data has become so little that it stays for others.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NoSpace`].
+    pub fn check_room(&self, staged: &Staged) -> Result<(), StoreError> {
+        let spare = self.0.dir_of(&staged.path)?.spare_bytes()?;
+        match spare <= self.0.promised_bytes.load(Ordering::Relaxed) {
+            true => Err(no_space(&staged.path, 0)),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes what was made of the staged data of an image, and leaves the data.
+    ///
+    /// # Errors
+    /// When some of it may still be there.
+    pub async fn clear_beside(&self, id: &ImageId) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.off_runtime(move |inner| {
+            let is_made =
+                |path: &PathBuf| id_of(path).as_ref() == Some(&id) && !path.ends_with(id.as_str());
+            inner.files()?.iter().filter(|path| is_made(path)).try_for_each(|path| {
+                remove(path)?;
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Removes every file of an image: its data, and what was made of it. Tells whether there was
@@ -90,7 +167,34 @@ pub struct Removed {
     pub bytes: u64,
 }
 
+/// Room that is promised to somebody until this is dropped.
+#[derive(Debug)]
+pub struct Room {
+    store: FileStore,
+    bytes: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.store.0.promised_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+fn no_space(path: &Path, bytes: u64) -> StoreError {
+    let context = format!("{bytes} bytes more beside {}", path.display());
+    StoreError::new(StoreErrorKind::NoSpace, context)
+}
+
 impl Inner {
+    /// The directory that a file lies in.
+    fn dir_of(&self, path: &Path) -> Result<&Arc<Dir>, StoreError> {
+        let dir = self.dirs.iter().find(|dir| path.parent() == Some(dir.path.as_path()));
+        dir.ok_or_else(|| {
+            let context = format!("{} is not in a directory of store {}", path.display(), self.id);
+            StoreError::new(StoreErrorKind::BadLocation, context)
+        })
+    }
+
     fn staged(&self, id: &ImageId) -> Result<Option<Staged>, StoreError> {
         for dir in &self.dirs {
             let path = dir.path.join(id.as_str());
@@ -134,7 +238,7 @@ impl Inner {
     }
 }
 
-fn path_text(dir: &super::Dir) -> String {
+fn path_text(dir: &Dir) -> String {
     dir.path.display().to_string()
 }
 

@@ -238,6 +238,18 @@ impl Server {
         self.metrics().sum("glissade_slots_in_use")
     }
 
+    /// Most of the disk that one file which the server has open below a directory takes.
+    pub(crate) fn open_bytes_below(&self, directory: &Path) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let directory = fs::canonicalize(directory).unwrap();
+        let fds = fs::read_dir(self.proc("fd")).unwrap().map_while(Result::ok);
+        let is_below =
+            |fd: &PathBuf| fs::read_link(fd).is_ok_and(|target| target.starts_with(&directory));
+        let files = fds.map(|fd| fd.path()).filter(is_below);
+        let bytes = files.filter_map(|fd| Some(fs::metadata(fd).ok()?.blocks() * 512));
+        bytes.max().unwrap_or(0)
+    }
+
     fn proc(&self, name: &str) -> PathBuf {
         format!("/proc/{}/{name}", self.process().child.id()).into()
     }
@@ -284,6 +296,9 @@ impl Process {
         let append = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut command = glissade(&arguments);
+        // Programs that a test puts into `bin` come before the system's.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}/bin:{path}", root.display()));
         command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(append);
         let mut child = command.spawn().unwrap();
         let Some((address, admin)) = ready(&lines_of(&mut child)) else {
