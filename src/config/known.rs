@@ -209,6 +209,7 @@ options! {
     NODE_ID = "glissade" "node_id";
     SCRUBBER = "glissade" "scrubber" or "false";
     STAGING_SWEEP_SECS = "glissade" "staging_sweep_secs";
+    FORMATS_BEYOND_GLANCE = "glissade" "formats_beyond_glance" or "";
     EXTERNAL_COMMAND = "glissade" "external_command" or "";
     EXTERNAL_COMMAND_TIMEOUT_SECS = "glissade" "external_command_timeout_secs";
     EXTERNAL_COMMAND_MEMORY_BYTES = "glissade" "external_command_memory_bytes";

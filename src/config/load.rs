@@ -189,6 +189,7 @@ fn api(
     let (property_protection_file, property_protection_format) =
         policy::property_protection(options, dirs)?;
     let flag = |opt| options.need(opt, value::boolean);
+    let beyond = options.need(&known::FORMATS_BEYOND_GLANCE, formats_beyond_glance)?;
     let page = |opt| options.need(opt, value::number(1..=i128::from(i32::MAX), "a number"));
     let size_cap = value::number(1..=1 << 63, "a number of bytes such as 1099511627776");
     Ok(Api {
@@ -221,6 +222,8 @@ fn api(
             requires_match: flag(&known::REQUIRE_FORMAT_MATCH)?,
             vmdk_allowed_types: options.need(&known::VMDK_ALLOWED_TYPES, value::list)?,
             gpt_checks_nonfatal: options.need(&known::GPT_NONFATAL, value::list)?,
+            takes_extended_l2: beyond.iter().any(|format| format == BEYOND_GLANCE[0]),
+            takes_fixed_vhd: beyond.iter().any(|format| format == BEYOND_GLANCE[1]),
         },
         max_request_id_length: options
             .need(&known::MAX_REQUEST_ID_LENGTH, value::number(0..=16384, "a number of bytes"))?,
@@ -247,6 +250,17 @@ fn refuse_lonely_cache(options: &Options) -> Result<(), ConfigError> {
         ));
     }
     Ok(())
+}
+
+/// Kinds of images that are useful, and that Glance refuses (`FI-09`).
+const BEYOND_GLANCE: [&str; 2] = ["extended_l2", "fixed_vhd"];
+
+fn formats_beyond_glance(text: &str) -> Parsed<Vec<String>> {
+    let formats = value::list(text)?;
+    match formats.iter().find(|format| !BEYOND_GLANCE.contains(&format.as_str())) {
+        None => Ok(formats),
+        Some(format) => Err(format!("{format} is none; choose of {}", BEYOND_GLANCE.join(", "))),
+    }
 }
 
 fn import_methods(text: &str) -> Parsed<Vec<String>> {

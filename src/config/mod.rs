@@ -324,6 +324,10 @@ pub struct FormatRules {
     pub vmdk_allowed_types: Vec<String>,
     /// `gpt_safety_checks_nonfatal`.
     pub gpt_checks_nonfatal: Vec<String>,
+    /// `[glissade] formats_beyond_glance` has `extended_l2`: QCOW2 with that feature is taken.
+    pub takes_extended_l2: bool,
+    /// It has `fixed_vhd`: a VHD that is known by its end is taken for one.
+    pub takes_fixed_vhd: bool,
 }
 
 /// Glance's own.
@@ -333,6 +337,8 @@ impl Default for FormatRules {
             requires_match: true,
             vmdk_allowed_types: vec!["streamOptimized".into(), "monolithicSparse".into()],
             gpt_checks_nonfatal: vec![],
+            takes_extended_l2: false,
+            takes_fixed_vhd: false,
         }
     }
 }

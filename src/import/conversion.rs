@@ -48,6 +48,7 @@ impl ImageConversion {
     /// alone. A disk with partitions is raw.
     fn judge(&self, declared: &str, finding: &Finding) -> Result<bool, String> {
         let found = match *finding.formats.as_slice() {
+            [Format::Raw | Format::Gpt] if self.is_fixed_vhd(declared, finding) => Format::Vhd,
             [Format::Gpt] => Format::Raw,
             [one] | [one @ Format::Iso, Format::Gpt] => one,
             _ => return Err("Image format detection failed".to_owned()),
@@ -68,6 +69,11 @@ impl ImageConversion {
                 Err("Image has disallowed configuration".to_owned())
             }
         }
+    }
+
+    fn is_fixed_vhd(&self, declared: &str, finding: &Finding) -> bool {
+        let is_taken = self.rules.takes_fixed_vhd && declared == Format::Vhd.name();
+        is_taken && finding.fixed_vhd_bytes.is_some()
     }
 
     /// What qemu-img says must be what we have found.

@@ -107,16 +107,18 @@ pub(super) fn dangers(format: Format, window: &[u8]) -> Vec<Danger> {
 fn qcow2_dangers(window: &[u8]) -> Vec<Danger> {
     const DATA_FILE: u64 = 1 << 2;
     const KNOWN: u64 = 0b1111;
+    const EXTENDED_L2: u64 = 1 << 4;
     let features = u64_be(window, 72).unwrap_or(u64::MAX);
-    let has_unknown = match u32_be(window, 4) {
-        Some(2) => false,
-        Some(3) => features & !KNOWN != 0,
-        _ => true,
+    let unknown = match u32_be(window, 4) {
+        Some(2) => 0,
+        Some(3) => features & !KNOWN,
+        _ => u64::MAX,
     };
     let found = [
         (Danger::BackingFile, u64_be(window, 8) != Some(0)),
         (Danger::DataFile, features & DATA_FILE != 0),
-        (Danger::UnknownFeatures, has_unknown),
+        (Danger::ExtendedL2, unknown == EXTENDED_L2),
+        (Danger::UnknownFeatures, unknown != 0 && unknown != EXTENDED_L2),
     ];
     found.into_iter().filter_map(|(danger, is_there)| is_there.then_some(danger)).collect()
 }

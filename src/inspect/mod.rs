@@ -16,6 +16,7 @@
 pub mod fuzzing;
 mod header;
 mod read;
+mod tail;
 mod vhdx;
 mod vmdk;
 
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::INSPECT_WINDOW_BYTES;
 
+use self::tail::Tail;
 use self::vhdx::Vhdx;
 use self::vmdk::Vmdk;
 
@@ -109,6 +111,8 @@ pub enum Danger {
     DataFile,
     /// It has features, or is of a version, that nobody here knows.
     UnknownFeatures,
+    /// Of features that Glance does not know it has the one that is harmless: `extended_l2`.
+    ExtendedL2,
     /// Its descriptor is missing, strange, or names other files.
     Descriptor,
     /// Its footer contradicts its header.
@@ -128,7 +132,7 @@ impl Danger {
         match self {
             Self::BackingFile => "backing_file",
             Self::DataFile => "data_file",
-            Self::UnknownFeatures => "unknown_features",
+            Self::UnknownFeatures | Self::ExtendedL2 => "unknown_features",
             Self::Descriptor => "descriptor",
             Self::Footer => "footer",
             Self::Banned => "banned",
@@ -181,6 +185,10 @@ pub struct Finding {
     pub ending: Ending,
     /// Bytes that have passed.
     pub seen_bytes: u64,
+    /// The size of the disk where the end is that of a VHD whose beginning is the disk's. Glance
+    /// does not look there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed_vhd_bytes: Option<u64>,
 }
 
 /// An image that passes by.
@@ -191,6 +199,7 @@ pub struct Inspector {
     window: Vec<u8>,
     found: Option<Found>,
     dangers: Vec<Danger>,
+    tail: Tail,
     allowed_vmdk_types: Vec<String>,
 }
 
@@ -235,6 +244,7 @@ impl Inspector {
             window: Vec::new(),
             found: None,
             dangers: Vec::new(),
+            tail: Tail::default(),
             allowed_vmdk_types: allowed_vmdk_types.to_vec(),
         }
     }
@@ -242,6 +252,7 @@ impl Inspector {
     /// Looks at what comes next.
     pub fn feed(&mut self, chunk: &[u8]) {
         self.seen_bytes = self.seen_bytes.saturating_add(chunk.len() as u64);
+        self.tail.feed(chunk);
         match self.found {
             Some(_) => self.follow(chunk),
             None => {
@@ -334,6 +345,7 @@ impl Inspector {
             dangers: self.dangers.clone(),
             ending,
             seen_bytes: self.seen_bytes,
+            fixed_vhd_bytes: self.tail.fixed_vhd_bytes(self.seen_bytes),
         }
     }
 

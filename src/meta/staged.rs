@@ -79,6 +79,7 @@ mod tests {
             dangers: vec![Danger::BackingFile],
             ending: Ending { virtual_size: VirtualSize::Bytes(3 << 41), is_whole: true },
             seen_bytes: 3 << 40,
+            fixed_vhd_bytes: None,
         };
         let record = StageRecord::new("node/uuid", 3 << 40, &digests, Some(finding));
         let mut image = Image::queued(ImageId::random());

@@ -68,6 +68,8 @@ enum Fit {
     Opaque,
     /// Something was recognised in what is only called raw.
     CalledRaw,
+    /// The end may show that it does.
+    PerhapsFixedVhd(Format),
     /// It doesn't, which has been forgiven.
     Not,
 }
@@ -196,11 +198,22 @@ impl Judge {
                     Some(same) if same == found => return Ok(Fit::Same),
                     None if found == Format::Raw => return Ok(Fit::Opaque),
                     Some(Format::Raw) => return Ok(Fit::CalledRaw),
+                    Some(Format::Vhd)
+                        if self.rules.takes_fixed_vhd
+                            && [Format::Raw, Format::Gpt].contains(&found) =>
+                    {
+                        return Ok(Fit::PerhapsFixedVhd(found));
+                    }
                     _ => Unfit::Mismatch { declared: declared.to_owned(), found },
                 }
             }
             _ => Unfit::Several(formats.to_vec()),
         };
+        self.forgive(unfit)
+    }
+
+    /// What does not fit passes where the operator wants that.
+    fn forgive(&self, unfit: Unfit) -> Result<Fit, Unfit> {
         match self.rules.requires_match {
             true => Err(unfit),
             false => {
@@ -213,8 +226,9 @@ impl Judge {
     fn judge_dangers(&self, fit: Fit, dangers: &[Danger]) -> Result<(), Unfit> {
         let is_forgiven = |danger: &Danger| {
             let nonfatal = &self.rules.gpt_checks_nonfatal;
-            *danger == Danger::Mbr
-                && (fit == Fit::Not || nonfatal.iter().any(|name| name == danger.name()))
+            (*danger == Danger::ExtendedL2 && self.rules.takes_extended_l2)
+                || *danger == Danger::Mbr
+                    && (fit == Fit::Not || nonfatal.iter().any(|name| name == danger.name()))
         };
         let names: Vec<&str> = dangers.iter().map(|danger| danger.name()).collect();
         match dangers.iter().all(is_forgiven) {
@@ -232,6 +246,13 @@ impl Judge {
     /// The judgement of all that was found, and the virtual size, where there is one.
     fn judge_all(mut self, finding: &Finding) -> Result<Option<u64>, Unfit> {
         self.judge(&finding.formats, &finding.dangers)?;
+        if let Some(Fit::PerhapsFixedVhd(found)) = self.fit {
+            if finding.fixed_vhd_bytes.is_some() {
+                return Ok(finding.fixed_vhd_bytes);
+            }
+            let declared = self.declared.clone();
+            self.fit = Some(self.forgive(Unfit::Mismatch { declared, found })?);
+        }
         let is_required = self.rules.requires_match;
         match (self.fit, finding.ending.virtual_size) {
             (Some(Fit::Same), VirtualSize::Unreadable) if is_required => Err(Unfit::Unreadable),

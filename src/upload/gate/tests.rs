@@ -159,6 +159,39 @@ fn fi_08_glance_judges_every_image_in_the_same_way() {
     assert!(tally.taken > 300 && tally.refused > 1000, "{} {}", tally.taken, tally.refused);
 }
 
+/// Two kinds of images that Glance refuses are taken where an operator says so, and a disk that
+/// only calls itself VHD is still none.
+#[test]
+fn fi_09_images_beyond_glance_are_taken_where_they_may_be() {
+    let Some(corpus) = Corpus::make() else { return };
+    let image = |name: &str| corpus.images.iter().find(|image| image.name == name).unwrap();
+    let generous =
+        FormatRules { takes_extended_l2: true, takes_fixed_vhd: true, ..FormatRules::default() };
+    let judged = |name: &str, disk: &str, rules: &FormatRules| {
+        let mut gate = Gate::new(Some("bare"), Some(disk), rules);
+        image(name).data.chunks(70_000).try_for_each(|piece| gate.see(piece))?;
+        gate.end().map(|passed| passed.virtual_size)
+    };
+    let noted = |name: &str, disk: &str| {
+        let mut gate = Gate::noting(&generous);
+        image(name).data.chunks(70_000).try_for_each(|piece| gate.see(piece))?;
+        let finding = gate.end()?.finding.unwrap();
+        Gate::new(Some("bare"), Some(disk), &generous).judge(&finding)
+    };
+    for name in ["qcow2-extended-l2", "vhd-fixed"] {
+        let (disk, whole) = (image(name).disk, image(name).data.len() as u64);
+        assert!(judged(name, disk, &FormatRules::default()).is_err(), "{name}");
+        let taken = judged(name, disk, &generous).unwrap();
+        assert_eq!(taken, noted(name, disk).unwrap(), "{name}");
+        assert!(taken.is_some_and(|bytes| disk == "qcow2" || bytes + 512 == whole), "{taken:?}");
+    }
+    let refused = judged("raw", "vhd", &generous).unwrap_err();
+    assert!(matches!(refused, Unfit::Mismatch { .. }), "{refused}");
+    assert!(judged("vhd-fixed", "qcow2", &generous).is_err());
+    let lax = FormatRules { requires_match: false, ..generous.clone() };
+    assert_eq!(judged("raw", "vhd", &lax), Ok(None));
+}
+
 #[test]
 fn fi_08_glance_judges_broken_images_in_the_same_way() {
     let Some(mut oracle) = Oracle::start() else {
