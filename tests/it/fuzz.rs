@@ -27,6 +27,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET,PATCH,DELETE", "/v2/images/{i}"),
     ("GET,PUT", "/v2/images/{i}/file"),
     ("PUT", "/v2/images/{i}/stage"),
+    // Few requests find an image as they need it, so there are more of them.
+    ("POST", "/v2/images/{i}/import"),
+    ("POST", "/v2/images/{i}/import"),
     ("POST", "/v2/images/{i}/import"),
     ("GET", "/v2/images/{i}/tasks"),
     ("POST", "/v2/images/{i}/actions/{n}"),
@@ -293,7 +296,9 @@ impl Maker {
             _ => {}
         }
         let mut document = self.document(pattern);
-        for _ in 0..self.random.below(3) {
+        let is_spared = pattern.ends_with("/import") && self.once_in(2);
+        let replaced = if is_spared { 0 } else { self.random.below(3) };
+        for _ in 0..replaced {
             let junk = self.junk();
             self.replace_somewhere(&mut document, junk);
         }
@@ -480,8 +485,9 @@ fn fuzz(setup: Setup, requests: u64) {
         "/v2/images/{i}/locations",
         "/v2/images/{i}/tasks",
     ] {
-        let at = ROUTES.iter().position(|(_, known)| *known == pattern).unwrap();
-        assert!(successes[at] > 0, "{pattern} never succeeds");
+        let counts = ROUTES.iter().zip(&successes);
+        let of_route = counts.filter(|((_, known), _)| *known == pattern).map(|(_, count)| count);
+        assert!(of_route.sum::<u64>() > 0, "{pattern} never succeeds");
     }
     assert_tasks_end(&server);
     server.call("GET", "/v2/images").assert(200, "images");
