@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Makes a file system for a test, and takes it away again.
 #
-#   loopfs.sh up xfs|ext4|tmpfs BYTES DIRECTORY   exit 77: this machine can't, standard error says why
+#   loopfs.sh up xfs|btrfs|ext4|tmpfs BYTES DIRECTORY   exit 77: this machine can't, standard error
+#                                                       says why
+#   loopfs.sh again DIRECTORY                           mounts it anew: nothing of it is in memory
 #   loopfs.sh down DIRECTORY
 #
 # The image of a loop file system lies beside the directory, sparse, so that a large one costs
@@ -22,6 +24,7 @@ make_image() {
     truncate --size "$bytes" "$image"
     case $kind in
         xfs) need mkfs.xfs xfsprogs && mkfs.xfs -q -f "$image" ;;
+        btrfs) need mkfs.btrfs btrfs-progs && mkfs.btrfs -q -f "$image" ;;
         ext4) need mkfs.ext4 e2fsprogs && mkfs.ext4 -q -F -m 0 "$image" ;;
         *) echo "loopfs: unknown kind $kind" >&2; exit 2 ;;
     esac
@@ -41,6 +44,11 @@ up() {
         || cannot "$kind on a loop device refused (no loop device, or no $kind in the kernel)"
 }
 
+again() {
+    umount "$1"
+    mount -o loop "$1.img" "$1"
+}
+
 down() {
     umount "$1" 2> /dev/null || umount --lazy "$1"
     rm -f "$1.img"
@@ -48,6 +56,7 @@ down() {
 
 case ${1:-} in
     up) shift; up "$@" ;;
+    again) shift; again "$@" ;;
     down) shift; down "$@" ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -1,5 +1,6 @@
 //! Goal: a real glance-api and we are one service, on one database and one file store: each shows,
-//! downloads, updates and deletes what the other has made, and of both only one fills an image.
+//! downloads, updates, deletes and imports what the other has made, and of both only one fills an
+//! image.
 //!
 //! Method: Glance 33 as `tests/env/glance` runs it and our server on the very same configuration
 //! file; who calls is in the headers of each request, which both believe. Everything is done twice,
@@ -8,17 +9,20 @@
 mod scrubbing;
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::common::{
-    Body, Conn, Framing, Response, Server, Setup, Upload, Web, eventually, glissade, poll, sums,
+    Body, Conn, Framing, Response, Server, Setup, Upload, Web, begin, eventually, glissade, poll,
+    sums,
 };
 use crate::env;
 
@@ -192,13 +196,31 @@ impl Pair {
         self.call(side, who, "GET", &format!("/v2/images/{image}/file"))
     }
 
+    /// What both show of an image that has come into these stores.
+    #[track_caller]
+    fn imported(&self, image: &str, stores: &str) -> Value {
+        let path = format!("/v2/images/{image}");
+        let mut last = Value::Null;
+        let is_there = poll(Duration::from_secs(60), || {
+            last = self.call(Side::Ours, OWNER, "GET", &path).json();
+            let is_over = last["os_glance_importing_to_stores"].as_str().is_none_or(str::is_empty);
+            let is_free = last.get("os_glance_import_task").is_none();
+            (is_over && is_free && last["stores"] == stores).then_some(())
+        });
+        assert!(is_there.is_some(), "{last:#}");
+        let shown = self.show(image);
+        assert_eq!(shown["status"], "active");
+        assert_eq!(shown["os_glance_failed_import"].as_str().unwrap_or_default(), "");
+        shown
+    }
+
     fn file(&self, image: &str) -> PathBuf {
         self.ours.store("fast").join(image)
     }
 }
 
 /// An empty database beside the one of a URL.
-fn database(glance: &Path, url: &str, name: &str) -> String {
+pub(crate) fn database(glance: &Path, url: &str, name: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/env/glance/database.py");
     let mut command = Command::new(glance.join("bin/python"));
     let made = command.arg(script).args([url, name]).output().unwrap();
@@ -207,12 +229,17 @@ fn database(glance: &Path, url: &str, name: &str) -> String {
 }
 
 fn upload(image: &str, body: Body, framing: Framing) -> Upload {
-    let upload = Upload::new(image, body).framing(framing);
-    OWNER.iter().fold(upload, |upload, (name, value)| upload.header(name, value))
+    by(Upload::new(image, body).framing(framing), OWNER)
 }
 
-/// Tags have no order.
+fn by(upload: Upload, who: Headers) -> Upload {
+    who.iter().fold(upload, |upload, (name, value)| upload.header(name, value))
+}
+
+/// Tags have no order. What we know of staged data is hidden by us, and not by Glance, which leaves
+/// it on the record when it imports the data; it counts for nothing then.
 fn in_order(mut image: Value) -> Value {
+    image.as_object_mut().unwrap().remove("os_glance_stage_digest");
     if let Some(tags) = image["tags"].as_array_mut() {
         tags.sort_by_key(Value::to_string);
     }
@@ -231,6 +258,8 @@ fn beside_glance_on(server: &str) {
         sharing_and_deactivating_count_in_both(&pair, maker, other);
         a_location_that_one_adds_is_the_others_too(&pair, maker, other);
         a_change_during_an_upload_does_no_harm(&pair, maker, other);
+        what_one_has_staged_both_import(&pair, maker, other);
+        of_one_image_there_is_one_import(&pair, maker, other);
     }
     lists_have_one_order(&pair);
     one_of_many_uploads_wins(&pair);
@@ -389,6 +418,94 @@ fn a_change_during_an_upload_does_no_harm(pair: &Pair, maker: Side, other: Side)
     }
     body.assert_stored_at(&pair.file(&image));
     pair.call(other, OWNER, "DELETE", &path).assert(204, "");
+}
+
+/// Staging is one directory for both.
+fn what_one_has_staged_both_import(pair: &Pair, maker: Side, other: Side) {
+    for (number, importer) in [(1, maker), (2, other)] {
+        let image = pair.create(maker, &raw("staged"));
+        let path = format!("/v2/images/{image}");
+        let body = Body::new(20 + number, 1_500_000 + number);
+        let stage = by(Upload::stage(&image, body), OWNER);
+        stage.run_on(&mut pair.conn(maker)).unwrap().assert(204, "");
+        assert_eq!(pair.show(&image)["status"], "uploading");
+        let request = json!({"method": {"name": "glance-direct"}, "stores": ["fast", "slow"]});
+        let asked = pair.send(importer, OWNER, "POST", &format!("{path}/import"), &request);
+        assert_eq!(asked.status(), 202, "{importer:?}: {}", asked.text());
+        let shown = pair.imported(&image, "fast,slow");
+        let (md5, sha512) = sums(&pair.file(&image));
+        assert_eq!((&shown["size"], &shown["checksum"]), (&json!(body.bytes), &json!(md5)));
+        assert_eq!(shown["os_hash_value"], sha512.as_str());
+        for side in [maker, other] {
+            assert!(pair.data(side, OWNER, &image).body == body.to_vec(), "{side:?}");
+        }
+        for store in ["fast", "slow"] {
+            body.assert_stored_at(&pair.ours.store(store).join(&image));
+        }
+        eventually("staging is empty", || pair.ours.staged().is_empty());
+        pair.call(other, OWNER, "DELETE", &path).assert(204, "");
+    }
+}
+
+/// While one copies, the lock on the record keeps the other away, whoever has it (`DW-03`). The copy
+/// comes from a place on the web that waits.
+fn of_one_image_there_is_one_import(pair: &Pair, maker: Side, other: Side) {
+    let (body, gate) = (Body::new(25, 700_001), Arc::new(Gate::default()));
+    let waiting = Arc::clone(&gate);
+    let web = Web::answering(move |head, stream| {
+        begin(stream, body.bytes)?;
+        if !head.starts_with("GET ") {
+            return Ok(());
+        }
+        waiting.wait();
+        stream.write_all(&body.to_vec())
+    });
+    let image = pair.create(maker, &raw("locked"));
+    let path = format!("/v2/images/{image}");
+    let add = json!([{"op": "add", "path": "/locations/-",
+        "value": {"url": web.url(), "metadata": {}}}]);
+    pair.send(maker, OWNER, "PATCH", &path, &add).assert(200, "active");
+    let import = format!("{path}/import");
+    let copy = |store: &str| json!({"method": {"name": "copy-image"}, "stores": [store]});
+    pair.send(maker, ADMIN, "POST", &import, &copy("fast")).assert(202, "");
+    let arrived = poll(Duration::from_secs(60), || gate.has_come().then_some(()));
+    assert!(arrived.is_some(), "{maker:?} does not begin to copy");
+    for side in [maker, other] {
+        let refused = pair.send(side, ADMIN, "POST", &import, &copy("slow"));
+        assert_eq!(refused.status(), 409, "{side:?}: {}", refused.text());
+        assert!(refused.text().contains("in progress"), "{side:?}: {}", refused.text());
+    }
+    gate.open();
+    pair.imported(&image, "web,fast");
+    body.assert_stored_at(&pair.file(&image));
+    // The lock is gone, and the other may.
+    pair.send(other, ADMIN, "POST", &import, &copy("slow")).assert(202, "");
+    pair.imported(&image, "web,fast,slow");
+    body.assert_stored_at(&pair.ours.store("slow").join(&image));
+    pair.call(maker, OWNER, "DELETE", &path).assert(204, "");
+}
+
+/// Keeps whoever comes until it is opened.
+#[derive(Default)]
+struct Gate {
+    has_come: AtomicBool,
+    is_open: AtomicBool,
+}
+
+impl Gate {
+    fn wait(&self) {
+        self.has_come.store(true, Ordering::SeqCst);
+        let _ =
+            poll(Duration::from_secs(120), || self.is_open.load(Ordering::SeqCst).then_some(()));
+    }
+
+    fn has_come(&self) -> bool {
+        self.has_come.load(Ordering::SeqCst)
+    }
+
+    fn open(&self) {
+        self.is_open.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Times are whole seconds on MySQL (`DW-06`), so that many are equal.

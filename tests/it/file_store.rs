@@ -14,7 +14,7 @@ use glissade::image::{ImageId, Location};
 use glissade::store::file::{FileStore, Policy};
 use glissade::store::{Placed, Staged, Store};
 
-use crate::common::{Body, MIB, Mount, Place, Server, Setup, Upload};
+use crate::common::{Bind, Body, MIB, Mount, Place, Server, Setup, Upload, mount};
 
 fn store(dir: &Path) -> FileStore {
     let options = Options {
@@ -32,27 +32,6 @@ fn store(dir: &Path) -> FileStore {
 fn path(placed: Placed) -> std::path::PathBuf {
     let Placed::There(Location { url, .. }) = placed else { panic!("bytes had to move") };
     url.strip_prefix("file://").unwrap().into()
-}
-
-/// A second mount of a directory: no name can be made across it.
-struct Bind<'a>(&'a Path);
-
-impl<'a> Bind<'a> {
-    fn new(from: &Path, to: &'a Path) -> Self {
-        fs::create_dir_all(to).unwrap();
-        mount(&["--bind", &from.display().to_string(), &to.display().to_string()]);
-        Self(to)
-    }
-}
-
-impl Drop for Bind<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0).status();
-    }
-}
-
-fn mount(arguments: &[&str]) {
-    assert!(Command::new("mount").args(arguments).status().unwrap().success(), "{arguments:?}");
 }
 
 #[tokio::test]

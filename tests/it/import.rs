@@ -7,84 +7,19 @@
 //! pseudo-random moment after it and started again; then the import has ended well, or it works when
 //! it is asked for once more, and record, lists, task, stores and staging agree.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{
-    Body, MIB, Random, Response, Server, Setup, Upload, Web, alone, names_in, poll,
-};
+use crate::common::{Body, MIB, Random, Server, Setup, Upload, Web, alone, direct, into, poll};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const JSON: (&str, &str) = ("Content-Type", "application/json");
-
-impl Server {
-    pub(crate) fn import(&self, image: &str, request: &Value) -> Response {
-        let target = format!("/v2/images/{image}/import");
-        self.conn().call("POST", &target, &[JSON], request.to_string().as_bytes())
-    }
-
-    /// A new image with staged data.
-    fn stage(&self, body: Body) -> String {
-        let image = self.create();
-        Upload::stage(&image, body).run(self.address()).assert(204, "");
-        image
-    }
-
-    pub(crate) fn tasks(&self, image: &str) -> Vec<Value> {
-        let answer = self.call("GET", &format!("/v2/images/{image}/tasks"));
-        answer.json()["tasks"].as_array().unwrap().clone()
-    }
-
-    /// The image's newest task, when none goes on any more.
-    #[track_caller]
-    pub(crate) fn ended_task(&self, image: &str) -> Value {
-        let is_over = |task: &Value| task["status"] == "success" || task["status"] == "failure";
-        let ended = poll(PATIENCE, || {
-            let tasks = self.tasks(image);
-            tasks.iter().all(is_over).then_some(tasks)
-        });
-        let ended = ended.unwrap_or_else(|| panic!("{:#?}\n{}", self.tasks(image), self.log()));
-        ended.last().cloned().unwrap_or(Value::Null)
-    }
-
-    pub(crate) fn staged(&self) -> Vec<String> {
-        names_in(&self.store("staging"))
-    }
-
-    /// Fails the test unless the image has this body in these stores, and nothing else is left of
-    /// its import.
-    #[track_caller]
-    fn assert_imported(&self, image: &str, body: Body, stores: &[&str]) {
-        let record = self.show(image);
-        assert_eq!(record["status"], "active", "{record:#}");
-        assert_eq!(record["stores"].as_str().unwrap(), stores.join(","));
-        assert_eq!(record["os_glance_importing_to_stores"], "");
-        assert_eq!(record.get("os_glance_import_task"), None);
-        for store in stores {
-            body.assert_stored_at(&self.store(store).join(image));
-        }
-        let staged = poll(PATIENCE, || {
-            let staged = self.staged();
-            (!staged.iter().any(|name| name.starts_with(image))).then_some(())
-        });
-        assert!(staged.is_some(), "{:?}", self.staged());
-    }
-}
 
 /// A server whose reading is counted.
 fn counted(setup: Setup) -> Setup {
     setup.set("glissade", "io_uring", "off")
-}
-
-pub(crate) fn direct() -> Value {
-    json!({"method": {"name": "glance-direct"}})
-}
-
-fn into(mut request: Value, stores: &[&str]) -> Value {
-    request["stores"] = json!(stores);
-    request
 }
 
 #[test]
@@ -214,11 +149,11 @@ fn kills(cut: Cut, rounds: u64) {
     let memory = tempfile::tempdir_in("/dev/shm").unwrap();
     let body = Body::new(77, 4 * MIB + 5);
     let web = Web::slowly(body);
-    let (uri, port) = (web.url(), web.port());
+    let uri = web.url();
     let setup = if cut == Cut::Pour { apart(memory.path()) } else { Setup::new() };
     let mut server = setup
         .set("import_filtering_opts", "allowed_hosts", "127.0.0.1")
-        .set("import_filtering_opts", "allowed_ports", &port)
+        .set("import_filtering_opts", "allowed_ports", &web.port())
         .log_may_complain()
         .start();
     let mut random = Random::new(0xdead_0100 + cut as u64);
@@ -277,19 +212,14 @@ fn cut_off(
     delay: Duration,
 ) -> bool {
     let mut conn = server.conn();
-    let request = request(cut, uri).to_string();
+    let request = server.import_bytes(image, &request(cut, uri));
     let (image, staging) = (image.to_owned(), cut == Cut::Stage);
     let asking = std::thread::spawn(move || {
         if staging {
             let answer = Upload::stage(&image, body).run_on(&mut conn);
             return answer.is_ok_and(|answer| answer.status() == 204);
         }
-        let head = format!(
-            "POST /v2/images/{image}/import HTTP/1.1\r\nHost: test\r\nContent-Type: \
-             application/json\r\nContent-Length: {}\r\n\r\n{request}",
-            request.len()
-        );
-        let answer = conn.send(head.as_bytes()).and_then(|()| conn.response());
+        let answer = conn.send(&request).and_then(|()| conn.response());
         answer.is_ok_and(|answer| answer.status() == 202)
     });
     std::thread::sleep(delay);

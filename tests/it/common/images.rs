@@ -13,13 +13,14 @@ impl Server {
     /// One request on a connection of its own.
     #[track_caller]
     pub(crate) fn call(&self, method: &str, target: &str) -> Response {
-        self.conn().call(method, target, &[], b"")
+        self.conn().call(method, target, &self.caller(), b"")
     }
 
     /// `POST /v2/images`.
     #[track_caller]
     pub(crate) fn create_from(&self, json: &Value) -> Response {
-        self.conn().call("POST", "/v2/images", &[JSON], json.to_string().as_bytes())
+        let headers = [self.caller(), vec![JSON]].concat();
+        self.conn().call("POST", "/v2/images", &headers, json.to_string().as_bytes())
     }
 
     /// A new image, raw and bare, that waits for data.

@@ -5,6 +5,7 @@ mod cloud;
 mod data;
 mod http;
 mod images;
+mod imports;
 mod metrics;
 mod places;
 mod server;
@@ -17,11 +18,12 @@ use std::time::{Duration, Instant};
 pub(crate) use cloud::Cloud;
 pub(crate) use data::{Body, Random, sums};
 pub(crate) use http::{Conn, End, Response};
+pub(crate) use imports::{direct, into};
 pub(crate) use metrics::Metrics;
-pub(crate) use places::{Mount, Place, names_in};
+pub(crate) use places::{Bind, Mount, Place, mount, names_in};
 pub(crate) use server::{Server, Setup, glissade, log_lines};
 pub(crate) use upload::{Framing, Upload};
-pub(crate) use web::Web;
+pub(crate) use web::{Web, begin};
 
 /// One kibibyte.
 pub(crate) const KIB: u64 = 1024;

@@ -1,6 +1,7 @@
 //! File systems to store images on, made by `tests/env/loopfs.sh` and gone with their guard.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,7 +39,7 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    /// Makes a file system of a kind (`xfs`, `ext4`, `tmpfs`) and size. Needs root; without it
+    /// Makes a file system of a kind (`xfs`, `btrfs`, `ext4`, `tmpfs`) and size. Needs root; without it
     /// the test that asked has to stop, or fails where `CI=true`.
     pub(crate) fn new(kind: &str, bytes: u64) -> Option<Self> {
         let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -75,6 +76,44 @@ impl Drop for Mount {
             loopfs(&["down", &self.directory.display().to_string()]);
         }
     }
+}
+
+impl Mount {
+    /// Mounts the file system anew, so that nothing of it is in memory.
+    pub(crate) fn again(&self) {
+        let done = loopfs(&["again", &self.directory.display().to_string()]);
+        assert!(done.status.success(), "{done:?}");
+    }
+
+    /// Bytes that have been read from its device so far.
+    pub(crate) fn device_read_bytes(&self) -> u64 {
+        let device = fs::metadata(&self.directory).unwrap().dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let counts = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).unwrap();
+        counts.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap() * 512
+    }
+}
+
+/// A second mount of a directory: no name can be made across it.
+#[derive(Debug)]
+pub(crate) struct Bind(PathBuf);
+
+impl Bind {
+    pub(crate) fn new(from: &Path, to: &Path) -> Self {
+        fs::create_dir_all(to).unwrap();
+        mount(&["--bind", &from.display().to_string(), &to.display().to_string()]);
+        Self(to.to_owned())
+    }
+}
+
+impl Drop for Bind {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+pub(crate) fn mount(arguments: &[&str]) {
+    assert!(Command::new("mount").args(arguments).status().unwrap().success(), "{arguments:?}");
 }
 
 fn loopfs(arguments: &[&str]) -> std::process::Output {

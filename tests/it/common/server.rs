@@ -31,6 +31,9 @@ pub(crate) fn glissade(arguments: &[&str]) -> Command {
 pub(crate) struct Setup {
     root: tempfile::TempDir,
     sections: Vec<(String, Vec<(String, String)>)>,
+    caller: Vec<(String, String)>,
+    /// What starts the program; itself where this is empty.
+    launcher: Vec<String>,
     is_log_judged: bool,
 }
 
@@ -43,7 +46,8 @@ impl Setup {
     /// The same with all its directories below `parent`.
     pub(crate) fn in_dir(parent: &Path) -> Self {
         let root = tempfile::tempdir_in(parent).unwrap();
-        let setup = Self { root, sections: Vec::new(), is_log_judged: true };
+        let (sections, caller, launcher) = Default::default();
+        let setup = Self { root, sections, caller, launcher, is_log_judged: true };
         let directory = |name: &str| setup.root().join(name).display().to_string();
         let (fast, slow) = (directory("fast"), directory("slow"));
         let (staging, tasks) = (directory("staging"), directory("tasks"));
@@ -82,6 +86,23 @@ impl Setup {
         self
     }
 
+    /// Who calls, in headers that the server believes.
+    pub(crate) fn called_by(mut self, caller: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.caller = caller.iter().map(owned).collect();
+        self.set("paste_deploy", "flavor", "trusted-auth").set(
+            "glissade",
+            "trusted_proxies",
+            "127.0.0.0/8",
+        )
+    }
+
+    /// Starts the program by another one, which is given its command line and becomes it.
+    pub(crate) fn by(mut self, launcher: &[&str]) -> Self {
+        self.launcher = launcher.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Warnings and errors in the log are what the test wants to see.
     pub(crate) fn log_may_complain(mut self) -> Self {
         self.is_log_judged = false;
@@ -110,16 +131,20 @@ impl Setup {
     #[track_caller]
     pub(crate) fn start(self) -> Server {
         self.write();
-        let process = Process::spawn(&serve_command(self.root()), self.root());
+        let process = Process::spawn(self.command(), self.root());
         Server { process: Some(process), setup: self }
     }
-}
 
-fn serve_command(root: &Path) -> Vec<String> {
-    let config = root.join("glance-api.conf").display().to_string();
-    ["serve", "--config-file", &config, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
-        .map(str::to_owned)
-        .to_vec()
+    fn command(&self) -> Command {
+        let config = self.root().join("glance-api.conf").display().to_string();
+        let any = "127.0.0.1:0";
+        let arguments = ["serve", "--config-file", &config, "--listen", any, "--admin-listen", any];
+        let serve = glissade(&arguments);
+        let Some((launcher, words)) = self.launcher.split_first() else { return serve };
+        let mut command = Command::new(launcher);
+        command.args(words).arg(serve.get_program()).args(arguments).env_remove("RUST_LOG");
+        command
+    }
 }
 
 /// A running server.
@@ -136,6 +161,11 @@ impl Server {
 
     pub(crate) fn conn(&self) -> Conn {
         Conn::open(self.address())
+    }
+
+    /// Headers that say who calls.
+    pub(crate) fn caller(&self) -> Vec<(&str, &str)> {
+        self.setup.caller.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
     /// Everything of this server lies below this directory.
@@ -159,6 +189,10 @@ impl Server {
         Metrics::parse(&answer.text())
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process().child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.process().pid(), signal).unwrap();
     }
@@ -174,7 +208,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
         assert!(self.process.is_none(), "the server still runs");
-        self.process = Some(Process::spawn(&serve_command(self.root()), self.root()));
+        self.process = Some(Process::spawn(self.setup.command(), self.root()));
     }
 
     /// SIGTERM; gives the exit status when the server has drained.
@@ -197,8 +231,17 @@ impl Server {
 
     /// Bytes that the process has read so far, from wherever.
     pub(crate) fn read_bytes(&self) -> u64 {
+        self.moved_bytes("rchar: ")
+    }
+
+    /// Bytes that the process has written so far, to wherever.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.moved_bytes("wchar: ")
+    }
+
+    fn moved_bytes(&self, what: &str) -> u64 {
         let io = fs::read_to_string(self.proc("io")).unwrap();
-        let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        let line = io.lines().find_map(|line| line.strip_prefix(what)).unwrap();
         line.trim().parse().unwrap()
     }
 
@@ -290,12 +333,10 @@ struct Process {
 
 impl Process {
     #[track_caller]
-    fn spawn(arguments: &[String], root: &Path) -> Self {
+    fn spawn(mut command: Command, root: &Path) -> Self {
         raise_open_files();
         let log = root.join("server.log");
         let append = OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut command = glissade(&arguments);
         // Programs that a test puts into `bin` come before the system's.
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}/bin:{path}", root.display()));

@@ -1,34 +1,85 @@
-//! A server of one body on loopback, for locations on the web.
+//! Servers on loopback from which data is fetched.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::Body;
 
-/// The server; it ends with the process.
-#[derive(Debug)]
+/// A server that answers every connection's request in its own way, and ends with the process.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Web {
     address: SocketAddr,
 }
 
 impl Web {
+    /// One that has this body everywhere.
     pub(crate) fn serving(body: Body) -> Self {
-        Self::with_pauses(body, Duration::ZERO)
+        Self::answering(move |head, stream| {
+            begin(stream, body.bytes)?;
+            match head.starts_with("GET ") {
+                true => body.try_for_each(1 << 20, |block| stream.write_all(block)),
+                false => Ok(()),
+            }
+        })
     }
 
     /// So slowly that it can be cut.
     pub(crate) fn slowly(body: Body) -> Self {
-        Self::with_pauses(body, Duration::from_millis(2))
+        Self::answering(move |head, stream| {
+            begin(stream, body.bytes)?;
+            if !head.starts_with("GET ") {
+                return Ok(());
+            }
+            body.try_for_each(256 * 1024, |piece| {
+                thread::sleep(Duration::from_millis(2));
+                stream.write_all(piece)
+            })
+        })
     }
 
-    fn with_pauses(body: Body, pause: Duration) -> Self {
+    /// One that has these bytes everywhere.
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
+        Self::answering(move |_, stream| {
+            begin(stream, bytes.len() as u64)?;
+            stream.write_all(&bytes)
+        })
+    }
+
+    /// A Glance with an image of this body, whatever image it is asked for.
+    pub(crate) fn glance(body: Body) -> Self {
+        let record = format!(
+            r#"{{"status": "active", "size": {}, "disk_format": "raw", "container_format": "bare"}}"#,
+            body.bytes
+        );
+        Self::answering(move |head, stream| {
+            if head.lines().next().is_some_and(|line| line.contains("/file ")) {
+                begin(stream, body.bytes)?;
+                return body.try_for_each(1 << 20, |block| stream.write_all(block));
+            }
+            begin(stream, record.len() as u64)?;
+            stream.write_all(record.as_bytes())
+        })
+    }
+
+    /// One that is given the head of a request, and the connection.
+    pub(crate) fn answering(
+        answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let answer = Arc::new(answer);
         thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                thread::spawn(move || serve(&stream, body, pause));
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let answer = Arc::clone(&answer);
+                thread::spawn(move || {
+                    let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                    let lines: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                    // Whoever asked may be gone.
+                    let _ = answer(&lines.join("\n"), &mut stream);
+                });
             }
         });
         Self { address }
@@ -44,21 +95,8 @@ impl Web {
     }
 }
 
-/// One request, and then the connection ends.
-fn serve(mut stream: &TcpStream, body: Body, pause: Duration) -> Option<()> {
-    let head = BufReader::new(stream).lines().map_while(Result::ok);
-    let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
-    let bytes = body.bytes;
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
-    stream.write_all(answer.as_bytes()).ok()?;
-    match head.first()?.starts_with("GET ") {
-        true => {
-            let send = |block: &[u8]| {
-                thread::sleep(pause);
-                stream.write_all(block)
-            };
-            body.try_for_each(256 * 1024, send).ok()
-        }
-        false => Some(()),
-    }
+/// The head of an answer of so many bytes.
+pub(crate) fn begin(stream: &mut TcpStream, bytes: u64) -> std::io::Result<()> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())
 }
