@@ -34,6 +34,7 @@ mod keystone_faults;
 mod limits;
 mod locations;
 mod memory;
+mod nodes;
 mod peers;
 mod plugins;
 mod policies;
