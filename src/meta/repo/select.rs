@@ -22,10 +22,11 @@ pub(super) async fn live_images(
     ids: &[ImageId],
     urls: &Urls,
 ) -> Result<Vec<Result<Image, MetaError>>, MetaError> {
-    if let [id] = ids {
-        return Ok(vec![live_image(tx, id, urls).await]);
-    }
-    let rows = tx.rows(of_several(ids)).await?;
+    let statement = match ids {
+        [id] => sql(WHOLE_IMAGE).bind(id),
+        _ => of_several(ids),
+    };
+    let rows = tx.rows(statement).await?;
     let parts = parts(&rows)?;
     let folds = tx.dialect() == Dialect::MySql;
     let image = |id: &ImageId| {

@@ -457,7 +457,8 @@ async fn mariadb_is_asked_once_and_keeps_nothing_aside() {
     let alone = counted(&mut tx).await;
     let several = live_images(&mut tx, &ids, &repo.urls).await.unwrap();
     let together = counted(&mut tx).await;
-    let rows = page::images(&mut tx, &ListQuery::default()).await.unwrap().unwrap();
+    let list = ListQuery { limit: 25, ..ListQuery::default() };
+    let rows = page::images(&mut tx, &list).await.unwrap().unwrap();
     let mut listed = whole(&mut tx, &rows, &repo.urls).await.unwrap();
     let page = counted(&mut tx).await;
     // The counting is a statement as well.
