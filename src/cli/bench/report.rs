@@ -49,6 +49,7 @@ impl Measured {
             cpu_control: per_gib(cpu.control),
             cpu_exited: per_gib(cpu.exited),
             lanes_busy: ratio(cpu.lanes.as_secs_f64(), self.wall().as_secs_f64()),
+            lanes_waiting: ratio(cpu.lanes_waited.as_secs_f64(), self.wall().as_secs_f64()),
             machine: self.machine,
             peak_mib: self.peak as f64 / MIB,
             above_idle_mib: above_idle,
@@ -97,6 +98,9 @@ pub struct Figures {
     pub cpu_exited: f64,
     /// Cores that hashed all the time: 1 for one upload is as fast as its hashes can be.
     pub lanes_busy: f64,
+    /// Cores that lanes would have used and did not get: with `lanes_busy` 1 where one upload is
+    /// bound by its hashes on a machine that others keep busy, too.
+    pub lanes_waiting: f64,
     /// Who kept the machine's cores busy.
     pub machine: Machine,
     /// Highest resident memory.
@@ -111,7 +115,7 @@ pub struct Figures {
 type Row = (&'static str, fn(&Figures) -> f64);
 
 /// The rows of the table, in order; indented ones are parts of the one above.
-const ROWS: [Row; 20] = [
+const ROWS: [Row; 21] = [
     ("throughput, MiB/s", |figures| figures.mib_per_sec),
     ("slowest stream / mean", |figures| figures.slowest_to_mean),
     ("server CPU-s per GiB", |figures| figures.cpu_total),
@@ -121,6 +125,7 @@ const ROWS: [Row; 20] = [
     ("    control", |figures| figures.cpu_control),
     ("    threads that ended", |figures| figures.cpu_exited),
     ("lanes busy, cores", |figures| figures.lanes_busy),
+    ("  waiting for a core", |figures| figures.lanes_waiting),
     ("machine busy, cores", |figures| figures.machine.busy),
     ("  server", |figures| figures.machine.server),
     ("  client", |figures| figures.machine.client),
@@ -148,6 +153,7 @@ impl Figures {
             cpu_control: of(|round| round.cpu_control),
             cpu_exited: of(|round| round.cpu_exited),
             lanes_busy: of(|round| round.lanes_busy),
+            lanes_waiting: of(|round| round.lanes_waiting),
             machine: Machine {
                 busy: of(|round| round.machine.busy),
                 server: of(|round| round.machine.server),
@@ -177,6 +183,7 @@ impl Figures {
             cpu_control: f64::NAN,
             cpu_exited: f64::NAN,
             lanes_busy: f64::NAN,
+            lanes_waiting: f64::NAN,
             machine: Machine::UNKNOWN,
             peak_mib: f64::NAN,
             above_idle_mib: f64::NAN,
@@ -361,7 +368,8 @@ impl fmt::Display for Report {
 const STORE_LEGEND: &str = "
 Memory is above what the server holds after one small upload, which has connected it to the store,
 with every slot that it has by then: 32 are there from the start.
-One upload can't be faster than its hashes: it is bound by them where its lanes are busy all the time.
+One upload can't be faster than its hashes: it is bound by them where its lanes are busy all the time,
+or wait for a core that others have.
 Where no core of the machine is idle, it is bound by the machine.
 ";
 

@@ -25,11 +25,20 @@ impl Role {
     }
 }
 
+/// A thread so far.
+#[derive(Clone, Copy, Debug)]
+struct Thread {
+    role: Role,
+    spent: Duration,
+    /// Ready to run, while all cores were taken. Zero where the kernel does not say.
+    waited: Duration,
+}
+
 /// CPU time of a process so far.
 #[derive(Debug)]
 pub(super) struct CpuSample {
     /// By thread id. Exact, but a thread that ends takes its figure along.
-    threads: HashMap<u32, (Role, Duration)>,
+    threads: HashMap<u32, Thread>,
     /// Of all threads that ever were, in clock ticks.
     process: Duration,
 }
@@ -39,6 +48,8 @@ pub(super) struct CpuSample {
 pub(super) struct CpuSpent {
     pub(super) total: Duration,
     pub(super) lanes: Duration,
+    /// Time that the lanes could not use, because no core was free. No part of the total.
+    pub(super) lanes_waited: Duration,
     pub(super) engine: Duration,
     pub(super) control: Duration,
     /// Of threads that ended in between, whatever they were for.
@@ -65,13 +76,19 @@ impl CpuSample {
     /// What was spent since `earlier`.
     pub(super) fn since(&self, earlier: &Self) -> CpuSpent {
         let mut spent = CpuSpent::default();
-        for (id, &(role, now)) in &self.threads {
-            let before = earlier.threads.get(id).map_or(Duration::ZERO, |&(_, before)| before);
-            *match role {
+        for (id, now) in &self.threads {
+            let before = earlier.threads.get(id);
+            let since = |of: fn(&Thread) -> Duration| {
+                of(now).saturating_sub(before.map_or(Duration::ZERO, of))
+            };
+            *match now.role {
                 Role::Lanes => &mut spent.lanes,
                 Role::Engine => &mut spent.engine,
                 Role::Control => &mut spent.control,
-            } += now.saturating_sub(before);
+            } += since(|thread| thread.spent);
+            if now.role == Role::Lanes {
+                spent.lanes_waited += since(|thread| thread.waited);
+            }
         }
         let living = spent.lanes + spent.engine + spent.control;
         // Ticks are coarser than the threads' nanoseconds, so the total may come out just below.
@@ -81,15 +98,22 @@ impl CpuSample {
     }
 }
 
-/// Role and CPU time of the thread at `path`; `None` when it has ended meanwhile.
-fn thread(path: &str) -> Option<(Role, Duration)> {
+/// The thread at `path`; `None` when it has ended meanwhile.
+fn thread(path: &str) -> Option<Thread> {
     let name = fs::read_to_string(format!("{path}/comm")).ok()?;
+    let role = Role::of(name.trim());
     let exact = fs::read_to_string(format!("{path}/schedstat")).ok();
-    let spent = exact
-        .and_then(|text| text.split_whitespace().next()?.parse().ok())
-        .map(Duration::from_nanos)
-        .or_else(|| cpu_of_stat(&fs::read_to_string(format!("{path}/stat")).ok()?))?;
-    Some((Role::of(name.trim()), spent))
+    if let Some((spent, waited)) = exact.as_deref().and_then(times_of_schedstat) {
+        return Some(Thread { role, spent, waited });
+    }
+    let spent = cpu_of_stat(&fs::read_to_string(format!("{path}/stat")).ok()?)?;
+    Some(Thread { role, spent, waited: Duration::ZERO })
+}
+
+/// Time on a core and time ready for one: the first two figures of `schedstat`.
+fn times_of_schedstat(text: &str) -> Option<(Duration, Duration)> {
+    let mut nanos = text.split_whitespace().map(|figure| figure.parse().map(Duration::from_nanos));
+    Some((nanos.next()?.ok()?, nanos.next()?.ok()?))
 }
 
 /// CPU time of children that have ended and were waited for.
@@ -186,7 +210,10 @@ mod tests {
     fn sample(process_ms: u64, threads: &[(u32, &str, u64)]) -> CpuSample {
         let threads = threads
             .iter()
-            .map(|&(id, name, ms)| (id, (Role::of(name), Duration::from_millis(ms))))
+            .map(|&(id, name, ms)| {
+                let spent = Duration::from_millis(ms);
+                (id, Thread { role: Role::of(name), spent, waited: spent / 4 })
+            })
             .collect();
         CpuSample { threads, process: Duration::from_millis(process_ms) }
     }
@@ -200,6 +227,7 @@ mod tests {
         );
         let spent = after.since(&before);
         assert_eq!(spent.lanes, Duration::from_millis(300));
+        assert_eq!(spent.lanes_waited, Duration::from_millis(75));
         assert_eq!(spent.engine, Duration::from_millis(190));
         assert_eq!(spent.control, Duration::from_millis(10));
         assert_eq!(spent.total, Duration::from_millis(600));
@@ -221,6 +249,13 @@ mod tests {
         let children = stat.replace("250 50 0 0", "250 50 30 12");
         let spent = Duration::from_nanos(42 * (1_000_000_000 / ticks));
         assert_eq!(times_of_stat(&children, 13), Some(spent));
+    }
+
+    #[test]
+    fn the_schedulers_line_is_read() {
+        let (ran, waited) = (Duration::from_nanos(7), Duration::from_nanos(9));
+        assert_eq!(times_of_schedstat("7 9 3\n"), Some((ran, waited)));
+        assert_eq!(times_of_schedstat("7"), None);
     }
 
     #[test]

@@ -162,7 +162,7 @@ async fn off_engine<T: Send + 'static>(
 impl Draft for RbdDraft {
     async fn write(&mut self, chunk: Frozen) -> Result<(), StoreError> {
         self.look()?;
-        while self.held >= RBD_SLOTS_IN_FLIGHT_MAX {
+        while self.held >= RBD_SLOTS_IN_FLIGHT_MAX && !self.in_flight.is_empty() {
             self.land().await?;
         }
         let end = self.len + chunk.len() as u64;
