@@ -100,7 +100,7 @@ fn directory_of_one(file: &mut File) -> Result<u64, ZipError> {
     let ends_here = |at: &usize| {
         let comment = number(&tail, at + 20, 2);
         tail[*at..].starts_with(b"PK\x05\x06")
-            && comment.is_ok_and(|bytes| at + END_BYTES + bytes as usize == tail.len())
+            && comment.is_ok_and(|bytes| (at + END_BYTES) as u64 + bytes == tail.len() as u64)
     };
     let last = tail.len().checked_sub(END_BYTES).ok_or(ZipError::Damaged)?;
     let at = (0..=last).rev().find(ends_here).ok_or(ZipError::Damaged)?;

@@ -49,7 +49,7 @@ struct Waiter {
 #[derive(Debug)]
 enum Turn {
     /// Another has asked for them.
-    Answer(Result<Image, MetaError>),
+    Answer(Box<Result<Image, MetaError>>),
     /// They are to ask, for whoever waits then.
     Place(Place),
 }
@@ -77,7 +77,7 @@ impl Together {
             Err(turn) => timeout(self.patience, turn).await.ok().and_then(Result::ok),
         };
         let place = match turn {
-            Some(Turn::Answer(answer)) => return answer,
+            Some(Turn::Answer(answer)) => return *answer,
             Some(Turn::Place(place)) => Some(place),
             None => None,
         };
@@ -88,7 +88,7 @@ impl Together {
         let own = answers.next().unwrap_or_else(|| Err(MetaError::NotFound(id.clone())));
         for (other, answer) in others.into_iter().zip(answers) {
             // Who has left needs no answer.
-            let _ = other.turn.send(Turn::Answer(answer));
+            let _ = other.turn.send(Turn::Answer(Box::new(answer)));
         }
         own
     }

@@ -8,6 +8,7 @@
 //! Nobody waits for a connection that is at hand: who finds none says so before looking, and what
 //! comes back meanwhile goes where they wait.
 
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -162,10 +163,11 @@ impl AtHand {
 }
 
 impl Drop for AtHand {
-    /// The driver gives connections back on a runtime. Where that is gone the process ends.
+    /// The driver gives connections back on a runtime. Where that is gone the process ends, and the
+    /// kernel closes them.
     fn drop(&mut self) {
         if tokio::runtime::Handle::try_current().is_err() {
-            std::mem::take(&mut *self.kept()).into_iter().for_each(std::mem::forget);
+            let _ = ManuallyDrop::new(std::mem::take(&mut *self.kept()));
         }
     }
 }
