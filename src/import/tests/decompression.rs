@@ -111,7 +111,8 @@ async fn pi_04_a_failed_import_goes_back_to_the_archive() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pi_04_d_22_a_bomb_goes_off_in_a_small_room() {
-    let cases: [(fn(&mut config::Settings), &str); 2] = [
+    type Case = (fn(&mut config::Settings), &'static str);
+    let cases: [Case; 2] = [
         (
             |settings| settings.api.image_size_cap_bytes = 8 * MIB as u64,
             "image_decompression: The image is larger than image_size_cap",
