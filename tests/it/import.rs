@@ -7,7 +7,6 @@
 //! pseudo-random moment after it and started again; then the import has ended well, or it works when
 //! it is asked for once more, and record, lists, task, stores and staging agree.
 
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::{MIB, Server, Setup, alone, eventually, poll};
-use crate::import::direct;
+use crate::common::{MIB, Server, Setup, alone, direct, eventually, poll};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
