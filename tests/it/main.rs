@@ -43,6 +43,7 @@ mod reading;
 mod s3;
 mod scrub;
 mod startup;
+mod steps;
 mod tidy;
 mod web;
 mod wire;
