@@ -3,11 +3,14 @@
 //!
 //! Method: a second pool, which the server's user may use while the test lives, and two rbd stores.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{AssertStatus, Ceph, assert_holds};
-use crate::common::{Body, MIB, sums};
+use crate::common::{Body, MIB, poll, sums};
 
+const PATIENCE: Duration = Duration::from_secs(60);
 const POOL: &str = "copies";
 
 /// A second pool while this lives.
@@ -45,21 +48,20 @@ fn an_image_is_copied_from_pool_to_pool() {
     let conf = ceph.conf().display().to_string();
     let server = ceph
         .setup()
-        .set("DEFAULT", "enabled_backends", "deep:rbd,copies:rbd")
+        .set("DEFAULT", "enabled_backends", "deep:rbd,copies:rbd,fast:file,slow:file")
         .set("copies", "rbd_store_ceph_conf", &conf)
         .set("copies", "rbd_store_user", "glance")
         .set("copies", "rbd_store_pool", POOL)
         .start();
-    let body = Body::new(70, 21 * MIB + 5);
+    let body = Body::new(70, 9 * MIB + 5);
     let image = server.create_with(body);
     assert_holds(&ceph, &server, &image, body);
     let request = json!({"method": {"name": "copy-image"}, "stores": ["copies"]}).to_string();
     let (target, json) = (format!("/v2/images/{image}"), ("Content-Type", "application/json"));
     let import = format!("{target}/import");
     server.conn().call("POST", &import, &[json], request.as_bytes()).assert_status(202);
-    crate::common::eventually("the copy is recorded", || {
-        server.show(&image)["stores"] == "deep,copies"
-    });
+    let is_copied = || (server.show(&image)["stores"] == "deep,copies").then_some(());
+    assert!(poll(PATIENCE, is_copied).is_some(), "{:#}", server.show(&image));
 
     let exported = server.root().join("copy");
     let path = exported.to_str().unwrap();
@@ -89,7 +91,8 @@ fn an_image_is_copied_from_pool_to_pool() {
     let answer = server.call("GET", &format!("{target}/file"));
     assert!(answer.assert_status(200).body == body.to_vec(), "the copy's download differs");
     assert_eq!(server.delete(&image), 204);
-    crate::common::eventually("the copy is gone", || rbd(&["ls"]).is_empty());
+    let is_gone = || rbd(&["ls"]).is_empty().then_some(());
+    assert!(poll(PATIENCE, is_gone).is_some(), "{}", rbd(&["ls"]));
     drop(server);
     drop(pool);
 }

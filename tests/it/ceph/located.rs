@@ -40,7 +40,11 @@ struct Nova<'a> {
 
 impl<'a> Nova<'a> {
     fn new(ceph: &'a Ceph, disk: Body) -> Self {
-        let server = ceph.setup().set("glissade", "trusted_proxies", "127.0.0.0/8").start();
+        let server = ceph
+            .setup()
+            .set("paste_deploy", "flavor", "trusted-auth")
+            .set("glissade", "trusted_proxies", "127.0.0.0/8")
+            .start();
         let path = server.root().join("disk");
         std::fs::write(&path, disk.to_vec()).unwrap();
         ceph.rbd(&["import", "--no-progress", path.to_str().unwrap(), "disk"]);
@@ -113,7 +117,7 @@ impl<'a> Nova<'a> {
 #[test]
 fn lf_01_lf_02_lf_04_a_services_snapshot_is_an_image_where_it_lies() {
     let Some(ceph) = Ceph::open() else { return };
-    let disk = Body::new(60, 21 * MIB + 512);
+    let disk = Body::new(60, 9 * MIB + 512);
     let nova = Nova::new(&ceph, disk);
     for promised in [false, true] {
         let (image, url) = nova.snapshot();
@@ -127,7 +131,7 @@ fn lf_01_lf_02_lf_04_a_services_snapshot_is_an_image_where_it_lies() {
             let sha512 = &nova.sums.1;
             order["validation_data"] = json!({"os_hash_algo": "sha512", "os_hash_value": sha512});
         }
-        nova.post(&SERVICE, &image, &order).assert_status(202);
+        nova.post(&SERVICE, &image, &order).assert(202, "");
         assert_eq!(nova.ended_task(&image)["status"], "success", "{}", nova.server.log());
         nova.assert_is_image(&image, &url, disk);
         assert_eq!(nova.ceph.rbd_json(&["info", &image])["id"], before["id"], "it was moved");
@@ -151,7 +155,7 @@ fn lf_03_what_is_not_as_promised_is_no_image() {
         (json!({"url": missing, "validation_data": wrong}), true),
         (json!({"url": url, "validation_data": wrong}), false),
     ] {
-        nova.post(&SERVICE, &image, &order).assert_status(202);
+        nova.post(&SERVICE, &image, &order).assert(202, "");
         assert_eq!(nova.ended_task(&image)["status"], "failure", "{order}");
         let record = nova.show(&image);
         assert_eq!((&record["status"], &record["checksum"]), (&json!("queued"), &Value::Null));
