@@ -98,7 +98,7 @@ fn if_15_a_large_image_is_taken_as_it_lies() {
     const SIZE: u64 = 100 * GIB;
     let mut server = Setup::new().set("glissade", "io_uring", "off").start();
     let image = server.stage(Body::new(32, MIB));
-    assert!(server.terminate().success());
+    server.kill9();
     let staged = server.store("staging").join(&image);
     OpenOptions::new().write(true).open(&staged).unwrap().set_len(SIZE).unwrap();
     let sized = |size: u64| format!("\"size\":{size}");
@@ -142,9 +142,10 @@ fn three_stores_cost_one_reading_of_the_device() {
         .unset("web", "store_description")
         .set("third", "filesystem_store_datadir", &third)
         .set("os_glance_staging_store", "filesystem_store_datadir", &staging)
+        .log_may_complain() // of what a machine with much to do leaves for the next start
         .start();
     std::os::unix::fs::symlink(&staging, server.root().join("staging")).unwrap();
-    let body = Body::new(33, 16 * MIB + 12345);
+    let body = Body::new(33, 8 * MIB + 12345);
     let image = server.create();
     Upload::stage(&image, body).run(server.address()).assert(204, "");
     assert!(server.terminate().success());
