@@ -189,7 +189,7 @@ fn cf_11_the_database_and_how_patient_to_be_with_it() {
     let database = &settings.database;
     assert_eq!(database.connection.to_string(), "mysql://glance@db/glance");
     let Connection::MySql(server) = &database.connection else { panic!("{database:?}") };
-    assert_eq!(server.tls.mode, TlsMode::VerifyAuthority);
+    assert_eq!(server.tls.mode, TlsMode::VerifyHost);
     let slave = database.slave_connection.as_ref().unwrap().to_string();
     assert_eq!(slave, "mysql://glance@replica/glance");
     assert!(!database.sqlite_synchronous && database.connections_max == 1000);
