@@ -174,13 +174,16 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo), Arc::clone(&stores));
     let janitor = tokio::spawn(janitor.run());
     let uploads = Arc::new(wire(&settings, Arc::clone(&repo), metrics.clone(), janitor_handle)?);
-    let tools = Tools {
-        uploads: Arc::clone(&uploads),
-        stores: Arc::clone(&stores),
-        enforcer: Arc::clone(&enforcer),
-        property_rules: Arc::clone(&property_rules),
-    };
-    let plugins = Plugins::new(&settings, &tools)?;
+    // Made for this call only: whoever keeps the uploads keeps the janitor from its end.
+    let plugins = Plugins::new(
+        &settings,
+        &Tools {
+            uploads: Arc::clone(&uploads),
+            stores: Arc::clone(&stores),
+            enforcer: Arc::clone(&enforcer),
+            property_rules: Arc::clone(&property_rules),
+        },
+    )?;
     let reads = Arena::new(READ_ARENA_BYTES, 0).map_err(failed("mapping slots"))?;
     let keystone = match &settings.identity {
         Identity::Keystone(auth) => Some(Keystone::new(auth, metrics.clone())?),
