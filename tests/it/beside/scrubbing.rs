@@ -7,7 +7,7 @@
 use std::process::Output;
 
 use super::*;
-use crate::common::names_in;
+use crate::common::{alone, names_in};
 
 impl Pair {
     fn config(&self) -> String {
@@ -43,6 +43,8 @@ fn succeeded(output: &Output) {
 }
 
 fn scrubbing_on(server: &str) {
+    // A glance-scrubber brings nothing back while another one runs on the machine.
+    let _alone = alone();
     let delayed = |setup: Setup| setup.set("DEFAULT", "delayed_delete", "true");
     let Some(mut pair) = Pair::with(server, "scrubbing", delayed) else { return };
     several_scrubbers_do_no_harm(&pair);
