@@ -148,7 +148,7 @@ impl Plugin for ImageConversion {
     }
 
     async fn run(&self, material: &mut Material) -> Result<(), String> {
-        let staged = material.staged.clone().ok_or_else(|| "There is no file".to_owned())?;
+        let staged = material.file()?;
         let declared = material.disk_format().unwrap_or_default().to_owned();
         let known = material.known.clone().and_then(|known| known.passed.finding);
         let finding = match known {

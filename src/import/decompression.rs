@@ -87,7 +87,7 @@ impl Plugin for ImageDecompression {
         if material.container_format() == Some("compressed") {
             return Ok(());
         }
-        let staged = material.staged.clone().ok_or_else(|| "There is no file".to_owned())?;
+        let staged = material.file()?;
         let path = staged.path.clone();
         let opened = tokio::task::spawn_blocking(move || Archive::open(&path)).await;
         let opened = opened.map_err(std::io::Error::other).and_then(|opened| opened);

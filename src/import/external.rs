@@ -284,7 +284,7 @@ impl Plugin for ExternalCommand {
     }
 
     async fn run(&self, material: &mut Material) -> Result<(), String> {
-        let staged = material.staged.clone().ok_or_else(|| "There is no file".to_owned())?;
+        let staged = material.file()?;
         let before = imprint(&staged.path).await?;
         let answer = self.ask(material, &staged.path).await;
         if imprint(&staged.path).await.ok() != Some(before) {

@@ -37,6 +37,11 @@ pub struct Material {
 }
 
 impl Material {
+    /// The file. The error is a sentence for whoever asked for the import.
+    pub(super) fn file(&self) -> Result<Staged, String> {
+        self.staged.clone().ok_or_else(|| "There is no file".to_owned())
+    }
+
     /// What the data is called, as the import will leave the record.
     #[must_use]
     pub fn disk_format(&self) -> Option<&str> {
@@ -107,12 +112,12 @@ pub enum PluginError {
 pub struct Plugins(Vec<Arc<dyn Plugin>>);
 
 impl Plugins {
-    /// Those that the configuration names.
+    /// Those that the configuration names. [`Plugins::check`] looks at them first, before anything
+    /// else is begun.
     ///
     /// # Errors
     /// [`PluginError`]: skipping one in silence would be worse than not starting (`CF-17`).
     pub fn new(settings: &Settings, tools: &Tools) -> Result<Self, PluginError> {
-        Self::check(settings)?;
         let options = &settings.import;
         let plugin = |plugin: &config::Plugin| -> Result<Arc<dyn Plugin>, PluginError> {
             match plugin {
