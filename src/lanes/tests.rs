@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::buffer::{Arena, Share};
 use crate::limits::{MIB, SLOT_BYTES};
@@ -76,43 +78,72 @@ async fn many_streams_come_and_go_and_none_mixes_with_another() {
     assert_eq!(arena.figures().in_use, 0);
 }
 
-#[tokio::test]
-async fn a_short_stream_does_not_wait_behind_long_ones() {
-    let arena = Arena::new(96 * MIB, 1).unwrap();
-    let lanes = Lanes::start(1).unwrap();
-    let share = arena.share(64);
-    let large = bytes(0, SLOT_BYTES);
-    // Enough work that a busy machine, which wakes this test late, can't have done half of it.
-    let long: Vec<Stream> = (0..16).map(|_| lanes.open(HashAlgo::Sha512)).collect();
-    for stream in &long {
-        for _ in 0..LANE_DEPTH {
-            stream.feed(chunk(&share, &large).await).await;
-        }
-    }
-    let before = lanes.figures().bytes;
-    hash(&lanes, &share, HashAlgo::Sha512, &bytes(1, 1000), 1000).await;
-    let meanwhile = lanes.figures().bytes - before;
-    let queued = (long.len() * LANE_DEPTH * SLOT_BYTES) as u64;
-    assert!(meanwhile < queued / 2, "{meanwhile} bytes went first");
+/// Lanes whose worker is the test.
+fn without_threads() -> Lanes {
+    Lanes(Arc::new(Pool::without_threads(Tier::PORTABLE, 1)))
 }
 
+/// Goal: every stream gets its slice in turn. Method: the test is the worker, and counts what it
+/// has hashed when the short stream's digests are there.
+#[tokio::test]
+async fn a_short_stream_does_not_wait_behind_long_ones() {
+    let arena = Arena::new(64 * MIB, 1).unwrap();
+    let lanes = without_threads();
+    let share = arena.share(64);
+    let large = bytes(0, SLOT_BYTES);
+    let long = [(); 8].map(|()| lanes.open(HashAlgo::Sha512));
+    for stream in &long {
+        stream.feed(chunk(&share, &large).await).await;
+    }
+    let short = lanes.open(HashAlgo::Sha512);
+    short.feed(chunk(&share, &[7; 1000]).await).await;
+    let mut short = std::pin::pin!(short.finish());
+    let digests = loop {
+        match short.as_mut().now_or_never() {
+            Some(digests) => break digests.unwrap(),
+            None => lanes.0.turn(),
+        }
+    };
+    assert_eq!(digests, reference(&[7; 1000], HashAlgo::Sha512));
+    let meanwhile = lanes.figures().bytes;
+    let queued = (long.len() * SLOT_BYTES) as u64;
+    assert!(meanwhile < queued / 4, "{meanwhile} bytes went first");
+}
+
+/// Nobody hashes here, so that what is queued stays queued however late this test is woken.
 #[tokio::test]
 async fn feeding_waits_at_the_depth_and_dropping_a_stream_frees_its_chunks() {
+    let arena = Arena::new(64 * MIB, 1).unwrap();
+    let lanes = without_threads();
+    let share = arena.share(64);
+    let streams = [(); 8].map(|()| lanes.open(HashAlgo::Sha512));
+    for stream in &streams {
+        for _ in 0..LANE_DEPTH {
+            stream.feed(chunk(&share, b"queued").await).now_or_never().expect("there is room");
+        }
+        assert!(stream.feed(chunk(&share, b"too many").await).now_or_never().is_none());
+    }
+    assert_eq!(lanes.figures().queued_chunks, streams.len() * LANE_DEPTH);
+    assert_eq!(arena.figures().in_use, streams.len() * LANE_DEPTH);
+    drop(streams);
+    assert_eq!(arena.figures().in_use, 0);
+    assert_eq!(lanes.figures().queued_chunks, 0);
+}
+
+/// Dropping streams that are being hashed frees their chunks too, and leaves the others' digests.
+#[tokio::test]
+async fn dropping_streams_in_work_frees_their_chunks() {
     let arena = Arena::new(64 * MIB, 1).unwrap();
     let lanes = Lanes::start(1).unwrap();
     let share = arena.share(64);
     let large = bytes(0, SLOT_BYTES);
-    let mut streams = Vec::new();
-    for _ in 0..8 {
-        let stream = lanes.open(HashAlgo::Sha512);
-        for _ in 0..LANE_DEPTH {
-            stream.feed(chunk(&share, &large).await).await;
-        }
-        streams.push(stream);
+    let streams = [(); 8].map(|()| lanes.open(HashAlgo::Sha512));
+    for stream in &streams {
+        stream.feed(chunk(&share, &large).await).await;
     }
-    let extra = streams[7].feed(chunk(&share, &large).await);
-    assert!(tokio::time::timeout(Duration::from_millis(1), extra).await.is_err());
-    drop(streams);
+    let [kept, dropped @ ..] = streams;
+    drop(dropped);
+    assert_eq!(kept.finish().await.unwrap(), reference(&large, HashAlgo::Sha512));
     assert_eq!(settled(&arena).await, 0);
     assert_eq!(lanes.figures().queued_chunks, 0);
 }
@@ -183,7 +214,7 @@ async fn an_idle_pool_uses_no_cpu_and_few_streams_use_one_worker() {
 
 /// Waits until no worker is awake.
 async fn asleep(lanes: &Lanes) {
-    for _ in 0..1000 {
+    for _ in 0..30_000 {
         if lanes.0.awake() == 0 {
             return;
         }
@@ -194,7 +225,7 @@ async fn asleep(lanes: &Lanes) {
 
 /// Slots in use once the workers have let go of what was dropped.
 async fn settled(arena: &Arena) -> usize {
-    for _ in 0..1000 {
+    for _ in 0..30_000 {
         if arena.figures().in_use == 0 {
             return 0;
         }

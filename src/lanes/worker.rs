@@ -50,6 +50,17 @@ impl fmt::Debug for Pool {
 
 impl Pool {
     pub(super) fn start(tier: Tier, workers: usize) -> io::Result<Arc<Self>> {
+        let pool = Self::without_threads(tier, workers);
+        for number in 0..workers {
+            let queue = Arc::clone(&pool.queue);
+            let life = move || while turn(&queue) {};
+            thread::Builder::new().name(format!("lane-{number}")).spawn(life)?;
+        }
+        Ok(Arc::new(pool))
+    }
+
+    /// A pool whose workers do not run yet.
+    pub(super) fn without_threads(tier: Tier, workers: usize) -> Self {
         let queue = Arc::new(Queue {
             tier,
             workers,
@@ -63,12 +74,13 @@ impl Pool {
             runnable: Condvar::new(),
             bytes: AtomicU64::new(0),
         });
-        let pool = Arc::new(Self { queue: Arc::clone(&queue), queued_chunks: AtomicUsize::new(0) });
-        for number in 0..workers {
-            let queue = Arc::clone(&queue);
-            thread::Builder::new().name(format!("lane-{number}")).spawn(move || work(&queue))?;
-        }
-        Ok(pool)
+        Self { queue, queued_chunks: AtomicUsize::new(0) }
+    }
+
+    /// What a worker does next, done by the caller.
+    #[cfg(test)]
+    pub(super) fn turn(&self) {
+        turn(&self.queue);
     }
 
     pub(super) fn tier(&self) -> Tier {
@@ -188,23 +200,23 @@ impl Queue {
     }
 }
 
-/// A worker's life: take, run one slice, settle, again.
-fn work(queue: &Queue) {
-    while let Some(batch) = queue.take() {
-        let bytes = run_slices(queue.tier, &batch);
-        queue.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        // Settled before the queue is locked: letting go of the last holder of a pool locks it.
-        let mut rested = [0; Kind::ALL.len()];
-        let mut again = Vec::with_capacity(batch.len());
-        for strand in batch {
-            let next = strand.settle(&mut strand.core());
-            match next {
-                Next::Again => again.push(strand),
-                Next::Rest => rested[strand.kind() as usize] += 1,
-            }
+/// A worker's turn: take, run one slice, settle. False when the pool is gone.
+fn turn(queue: &Queue) -> bool {
+    let Some(batch) = queue.take() else { return false };
+    let bytes = run_slices(queue.tier, &batch);
+    queue.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    // Settled before the queue is locked: letting go of the last holder of a pool locks it.
+    let mut rested = [0; Kind::ALL.len()];
+    let mut again = Vec::with_capacity(batch.len());
+    for strand in batch {
+        let next = strand.settle(&mut strand.core());
+        match next {
+            Next::Again => again.push(strand),
+            Next::Rest => rested[strand.kind() as usize] += 1,
         }
-        queue.put_back(again, rested);
     }
+    queue.put_back(again, rested);
+    true
 }
 
 /// Advances every strand of a batch by one slice and answers the bytes to count.
