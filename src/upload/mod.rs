@@ -208,7 +208,6 @@ impl Uploads {
                 wanted: Status::Uploading,
             });
         }
-        self.check_cap(hint)?;
         let staging = stores.staging().ok_or(UploadError::UnknownStore("staging".to_owned()))?;
         let store: Arc<dyn Store> = Arc::new(staging.clone());
         let room = self.reserve_stage(&image, hint).await?;
@@ -433,12 +432,13 @@ impl Uploads {
     /// there.
     ///
     /// # Errors
-    /// [`UploadError::OverLimit`], and what keeps from asking.
+    /// [`UploadError::TooLarge`], [`UploadError::OverLimit`], and what keeps from asking.
     pub async fn reserve_stage(
         &self,
         image: &Image,
         hint: SizeHint,
     ) -> Result<Option<Arc<Reservation>>, UploadError> {
+        self.check_cap(hint)?;
         let owner = image.owner.as_deref();
         Ok(self.quotas.reserve_stage(owner, known_bytes(hint)).await?.map(Arc::new))
     }
