@@ -67,7 +67,7 @@ pub(super) fn dict(text: &str) -> Parsed<Vec<(String, String)>> {
     for item in items.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let (key, value) = item
             .split_once(':')
-            .map(|(key, value)| (unquoted(key.trim()), unquoted(value.trim())))
+            .map(|(key, value)| (without_quotes(key), without_quotes(value)))
             .filter(|(key, _)| !key.is_empty())
             .ok_or_else(|| format!("{item:?} is no pair; write name:value,name:value"))?;
         if pairs.iter().any(|(known, _)| known == key) {
@@ -76,6 +76,12 @@ pub(super) fn dict(text: &str) -> Parsed<Vec<(String, String)>> {
         pairs.push((key.to_owned(), value.to_owned()));
     }
     Ok(pairs)
+}
+
+/// Without quotation marks, of which one may be gone: around a whole value oslo.config takes them
+/// off, and Glance's guide writes `inject = "name":"value","name":"value"`.
+fn without_quotes(text: &str) -> &str {
+    text.trim().trim_matches(['"', '\''])
 }
 
 fn without_bounds(text: &str, open: char, close: char) -> Parsed<&str> {
@@ -209,8 +215,13 @@ mod tests {
     #[test]
     fn dicts_keep_their_order_and_refuse_what_is_no_pair() {
         let pairs = vec![("b".to_owned(), "file".to_owned()), ("a".to_owned(), "http".to_owned())];
-        for text in ["b:file,a:http", "{b: file, a: http}", "b:file,\na:http", "'b':'file',a:http"]
-        {
+        for text in [
+            "b:file,a:http",
+            "{b: file, a: http}",
+            "b:file,\na:http",
+            "'b':'file',a:http",
+            r#"b":"file","a":"http"#,
+        ] {
             assert_eq!(dict(text).unwrap(), pairs, "{text}");
         }
         assert!(dict("").unwrap().is_empty());
