@@ -2,12 +2,14 @@
 //!
 //! What an image says is somebody's work, and whoever reads it has bugs. So each run is bounded in
 //! CPU time, memory, bytes written to a file, bytes printed and time; its environment is the one
-//! that it is given; no `setuid` program gives it more rights. It leads a group of its own, which
+//! that it is given; no `setuid` program gives it more rights. It runs in a group of its own, which
 //! is killed when it has ended, takes too long, or nobody waits for it any more, so that what it
-//! has started ends with it. When this server is killed, the kernel kills it.
+//! has started ends with it. When this server is killed, the group is killed as well.
 //!
-//! `setpriv` and a shell set the bounds and become the program: that needs no `unsafe` here, and
-//! nothing runs without them. The shell sees arguments, never a text that it would read.
+//! `setpriv` and a shell set the bounds and start the program: that needs no `unsafe` here, and
+//! nothing runs without them. The shell leads the group and stays: the kernel tells nobody but a
+//! child of this server that the server is gone, and what a program has started is none. The shell
+//! sees arguments, never a text that it would read.
 
 use std::io;
 use std::path::Path;
@@ -27,9 +29,12 @@ use crate::limits::CHILD_PRINTED_BYTES_MAX;
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Bounds, and a last look at the parent: one that died before the kernel was told to watch it will
-/// kill nobody. Blocks are of 512 bytes.
-const BOUNDED: &str = "[ \"$PPID\" = \"$1\" ] && ulimit -t \"$2\" && ulimit -v \"$3\" && \
-                       ulimit -f \"$4\" && shift 4 && exec \"$@\"";
+/// tell nobody. The program reads what the shell was given, and the shell keeps no end of that open,
+/// so that whoever writes meets a closed pipe when the program has closed it. Blocks are of 512
+/// bytes.
+const BOUNDED: &str = "trap 'kill -KILL 0' TERM; [ \"$PPID\" = \"$1\" ] && ulimit -t \"$2\" && \
+                       ulimit -v \"$3\" && ulimit -f \"$4\" && shift 4 && \
+                       exec 3<&0 < /dev/null && { \"$@\" <&3 3<&- & exec 3<&-; wait $!; }";
 
 /// Bounds of one run.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +97,7 @@ fn bounded(program: &Path, bounds: Bounds) -> Command {
     let numbers = [cpu_secs, memory_bytes / 1024, written_bytes.div_ceil(512)];
     let mut command = Command::new("setpriv");
     command
-        .args(["--pdeathsig", "KILL", "--no-new-privs", "/bin/sh", "-c", BOUNDED, "sh"])
+        .args(["--pdeathsig", "TERM", "--no-new-privs", "/bin/sh", "-c", BOUNDED, "sh"])
         .arg(std::process::id().to_string())
         .args(numbers.map(|number| number.to_string()))
         .arg(program)

@@ -6,14 +6,13 @@
 //! caught in the middle, a script stands for qemu-img.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::{MIB, Server, Setup, alone, direct, eventually, poll};
+use crate::common::{MIB, Server, Setup, alone, direct, eventually, has_ended, poll, program};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
@@ -22,18 +21,10 @@ fn with_plugins(plugins: &str) -> Setup {
     Setup::new().set("image_import_opts", "image_import_plugins", plugins)
 }
 
-/// A program in a directory that only its owner may write to.
-fn program(path: PathBuf, script: &str) -> String {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    path.display().to_string()
-}
-
 /// A server whose images pass by a script.
 fn with_command(plugins: &str, script: &str) -> Setup {
     let setup = with_plugins(plugins);
-    let path = program(setup.root().join("command"), script);
+    let path = program(&setup.root().join("command"), script);
     setup.set("glissade", "external_command", &format!("{path} argument"))
 }
 
@@ -239,17 +230,14 @@ fn pi_03_a_kill_of_the_server_takes_the_conversion_along() {
         pid.display(),
         qemu_img.trim()
     );
-    program(fake.clone(), &script);
+    program(&fake, &script);
     let mut server = setup.start();
     let image = server.stage_as("qcow2", &fs::read(dir.path().join("qcow2")).unwrap());
     server.import(&image, &direct()).assert(202, "");
     let pid = poll(PATIENCE, || fs::read_to_string(&pid).ok()).expect("a conversion");
     assert_eq!(server.staged().len(), 2, "{:?}", server.staged());
     server.kill9();
-    let stat = format!("/proc/{}/stat", pid.trim());
-    eventually("the conversion has ended", || {
-        fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
-    });
+    eventually("the conversion has ended", || has_ended(&pid));
     fs::remove_file(fake).unwrap();
     server.start_again();
     assert_eq!(server.ended_task(&image)["status"], "success");
@@ -258,12 +246,31 @@ fn pi_03_a_kill_of_the_server_takes_the_conversion_along() {
     // So does one whose image is deleted.
     let _ = fs::remove_file(server.root().join("pid"));
     let again = server.root().join("bin/qemu-img");
-    program(again, &script);
+    program(&again, &script);
     let image = server.stage_as("qcow2", &fs::read(dir.path().join("qcow2")).unwrap());
     server.import(&image, &direct()).assert(202, "");
     let number = poll(PATIENCE, || fs::read_to_string(server.root().join("pid")).ok()).unwrap();
     assert_eq!(server.delete(&image), 204);
-    let process = format!("/proc/{}", number.trim());
-    eventually("the conversion has ended", || !Path::new(&process).exists());
+    eventually("the conversion has ended", || has_ended(&number));
+    eventually("nothing is staged", || server.staged().is_empty());
+}
+
+/// So does a check, with all that it has started.
+#[test]
+fn pi_01_a_kill_of_the_server_takes_the_check_along() {
+    let script = "sleep 300 & echo $$ $! > \"$0.new\"; mv \"$0.new\" \"$0.numbers\"; wait";
+    let mut server = with_command("external_command", script).log_may_complain().start();
+    let image = server.stage_as("raw", &[0; 4096]);
+    server.import(&image, &direct()).assert(202, "");
+    let command = server.root().join("command");
+    let numbers = command.with_extension("numbers");
+    let numbers = poll(PATIENCE, || fs::read_to_string(&numbers).ok()).expect("a check");
+    server.kill9();
+    for number in numbers.split_whitespace() {
+        eventually("the check has ended", || has_ended(number));
+    }
+    program(&command, "echo '{\"verdict\": \"accept\"}'");
+    server.start_again();
+    assert_eq!(server.ended_task(&image)["status"], "success");
     eventually("nothing is staged", || server.staged().is_empty());
 }

@@ -8,6 +8,7 @@ mod images;
 mod imports;
 mod metrics;
 mod places;
+mod programs;
 mod server;
 mod upload;
 mod web;
@@ -21,6 +22,7 @@ pub(crate) use http::{Conn, End, Response};
 pub(crate) use imports::{direct, into};
 pub(crate) use metrics::Metrics;
 pub(crate) use places::{Bind, Mount, Place, mount, names_in};
+pub(crate) use programs::{has_ended, program};
 pub(crate) use server::{Server, Setup, glissade, log_lines};
 pub(crate) use upload::{Framing, Upload};
 pub(crate) use web::{Web, begin};
@@ -55,6 +57,6 @@ pub(crate) fn poll<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> 
 /// Waits until `holds`, or fails the test with `what`.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let limit = Duration::from_secs(10);
+    let limit = Duration::from_secs(60);
     assert!(poll(limit, || holds().then_some(())).is_some(), "not within {limit:?}: {what}");
 }
