@@ -1,167 +1,46 @@
-//! Goal: an import that is cut short after any of its steps goes on when the server starts again, or
-//! works when it is asked for once more; and record, lists, task, stores and staging agree.
+//! Goal: a stage or an import that is cut short after any of its steps goes on when the server
+//! starts again, or works when it is asked for once more; and record, lists, task, stores and
+//! staging agree. No program that it has started outlives the server.
 //!
 //! Method: strace stops the whole server after each system call that leaves something behind it: a
-//! link, a removed name, a transaction, data. In the n-th round of a method the server is killed at
-//! its n-th step, until one import comes to its end. What the steps were is read from the trace, and
-//! those that the design names have to be among them. `/proc` shows what a ring does to nobody, so
-//! the server works on threads; kills at any moment are in `import.rs`.
+//! link, a removed name, a transaction, data. In each round of a method the server is killed at the
+//! first step at which it was not killed before, until one comes to its end. What the steps were is
+//! read from the trace, and those that the design names have to be among them. `/proc` shows what a
+//! ring does to nobody, so the server works on threads; kills at any moment are in `import.rs`.
 
-use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader};
+mod trace;
+
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
+use self::trace::{Known, Trace};
 use crate::common::{
-    Body, Conn, KIB, Response, Server, Setup, Upload, Web, direct, eventually, into, names_in,
+    Body, Conn, KIB, Response, Server, Setup, Web, direct, eventually, has_ended, into, names_in,
+    program, sums,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A server that makes no step for so long may have come to an end.
 const QUIET: Duration = Duration::from_millis(300);
 /// No import has so many steps.
 const STEPS_MAX: usize = 150;
 
-/// What leaves something behind.
-const CALLS: &str = "fsync,fdatasync,linkat,link,renameat,renameat2,rename,unlink,unlinkat,\
-                     ftruncate,fallocate,copy_file_range,pwrite64,pwritev";
-
-/// What the steps were, of a server that strace is attached to.
-struct Trace {
-    strace: Child,
-    lines: Receiver<String>,
-    /// The last call of each thread.
-    calls: HashMap<u32, String>,
-    places: Vec<(PathBuf, &'static str)>,
-    /// Pages of SQLite in a row.
-    pages: usize,
-    steps: Vec<String>,
-}
-
-impl Trace {
-    /// Stops the server from now on after every step. None without strace.
-    fn of(server: &Server) -> Option<Self> {
-        let spawned = Command::new("strace")
-            .args(["-f", "-y", "-s", "0", "-e", "signal=STOP"])
-            .args(["-e", &format!("trace={CALLS}"), "-e", &format!("inject={CALLS}:signal=STOP")])
-            .args(["-p", &server.pid().to_string()])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut strace = match spawned {
-            Ok(strace) => strace,
-            Err(error) => {
-                let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-                assert!(!is_ci, "strace: {error}");
-                eprintln!("skipped: strace is not installed");
-                return None;
-            }
-        };
-        let (sender, lines) = mpsc::channel();
-        let output = BufReader::new(strace.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        let attached = lines.recv_timeout(PATIENCE).unwrap();
-        assert!(attached.contains("attached"), "strace: {attached}");
-        let places = places(server);
-        let (calls, steps) = (HashMap::new(), Vec::new());
-        Some(Self { strace, lines, calls, places, pages: 0, steps })
-    }
-
-    /// Lets the server make steps and stops it at the n-th; false when it comes to an end before.
-    fn stop_at(&mut self, nth: usize, is_over: &AtomicBool) -> bool {
-        loop {
-            let Ok(line) = self.lines.recv_timeout(QUIET) else {
-                if is_over.load(Ordering::SeqCst) {
-                    return false;
-                }
-                continue;
-            };
-            let Some((thread, text)) = of_thread(&line) else { continue };
-            if !text.starts_with("--- ") {
-                self.calls.insert(thread, text.to_owned());
-                continue;
-            }
-            if !text.starts_with("--- SIGSTOP ") {
-                continue;
-            }
-            let is_step = self.note(thread);
-            if is_step && self.steps.len() == nth {
-                return true;
-            }
-            // A child of the server is stopped by itself.
-            let pid = Pid::from_raw(i32::try_from(thread).unwrap()).unwrap();
-            let _ = kill_process(pid, Signal::CONT);
-        }
-    }
-
-    /// Notes the last call of a thread. Of SQLite's pages, which count only together, every eighth
-    /// is a step.
-    fn note(&mut self, thread: u32) -> bool {
-        let call = self.calls.get(&thread).map(String::as_str).unwrap_or_default();
-        let name: String = call.chars().take_while(char::is_ascii_alphanumeric).collect();
-        let at = |path: &Path| call.rfind(&path.display().to_string());
-        let place = self.places.iter().filter_map(|(path, place)| Some((at(path)?, place))).max();
-        let place = place.map_or("elsewhere", |(_, place)| place);
-        if name == "pwrite64" && place == "records" {
-            self.pages += 1;
-            if !self.pages.is_multiple_of(8) {
-                return false;
-            }
-        } else {
-            self.pages = 0;
-        }
-        self.steps.push(format!("{name} {place}"));
-        true
-    }
-}
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.strace), Signal::TERM);
-        let _ = self.strace.wait();
-    }
-}
-
-/// Where files of a server lie, links followed.
-fn places(server: &Server) -> Vec<(PathBuf, &'static str)> {
-    let names = [
-        ("fast", "fast"),
-        ("slow", "slow"),
-        ("staging", "staging"),
-        ("glance.sqlite", "records"),
-        ("glance.sqlite-wal", "records"),
-    ];
-    let named = names.iter().map(|(name, place)| (server.store(name), *place));
-    let followed =
-        named.clone().filter_map(|(path, place)| Some((path.canonicalize().ok()?, place)));
-    named.clone().chain(followed).collect()
-}
-
-/// Which thread a line is of, and what it says of it.
-fn of_thread(line: &str) -> Option<(u32, &str)> {
-    let (thread, text) = line.strip_prefix("[pid ")?.split_once("] ")?;
-    // The end of a call that was begun on another line repeats nothing of it.
-    let is_end = text.starts_with("<... ");
-    (!is_end).then_some((thread.trim().parse().ok()?, text))
-}
-
 /// A method of which every step is cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Method {
+    /// `stage` itself, which an import follows.
+    Staged,
     /// `glance-direct` where stores and staging are one file system.
     Linked,
     /// `glance-direct` where they are not.
@@ -174,16 +53,135 @@ enum Method {
     Converted,
     /// `glance-download`.
     Remote,
+    /// `glance-direct` of an archive that a plugin unpacks.
+    Unpacked,
+    /// `glance-direct` of an image that a plugin gives a property.
+    Injected,
+    /// `glance-direct` of an image that a program looks at, and gives a property.
+    Checked,
 }
 
 const RAW: Body = Body { seed: 78, bytes: 260 * KIB };
+
+/// The property that plugins give.
+const PROPERTY: &str = "looked_at";
+
+/// Starts something that ends when it is made to, leaves its number and its own, and makes a step
+/// of its own.
+const CHECK: &str = "trap '' HUP; cat > /dev/null; sleep 300 < /dev/null > /dev/null 2>&1 &
+    echo $$ $! > \"$0.numbers\"; sync \"$0.numbers\"
+    echo '{\"verdict\": \"accept\", \"properties\": {\"looked_at\": \"by a program\"}}'";
+
+impl Method {
+    /// Whether it begins with data that is staged.
+    fn is_direct(self) -> bool {
+        matches!(
+            self,
+            Self::Linked | Self::Poured | Self::Unpacked | Self::Injected | Self::Checked
+        )
+    }
+
+    /// Where the data goes.
+    fn stores(self) -> &'static [&'static str] {
+        match self {
+            Self::Linked | Self::Poured | Self::Copied | Self::Fetched | Self::Remote => {
+                &["fast", "slow"]
+            }
+            _ => &["fast"],
+        }
+    }
+
+    /// What the image is before, and after a failure.
+    fn starts_from(self) -> &'static str {
+        match self {
+            Self::Copied => "active",
+            _ if self.is_direct() => "uploading",
+            _ => "queued",
+        }
+    }
+
+    fn disk_format(self) -> &'static str {
+        if self == Self::Converted { "qcow2" } else { "raw" }
+    }
+
+    /// What clients and other servers have of the image.
+    fn data(self) -> Vec<u8> {
+        match self {
+            Self::Converted => qcow2(),
+            Self::Unpacked => gzip(),
+            _ => RAW.to_vec(),
+        }
+    }
+
+    fn property(self) -> Value {
+        match self {
+            Self::Injected => json!("by a plugin"),
+            Self::Checked => json!("by a program"),
+            _ => Value::Null,
+        }
+    }
+
+    /// What is asked for.
+    fn request(self, web: Web) -> Value {
+        let method = match self {
+            Self::Copied => json!({"name": "copy-image"}),
+            Self::Fetched | Self::Converted => json!({"name": "web-download", "uri": web.url()}),
+            Self::Remote => json!({"name": "glance-download", "glance_region": "there",
+                "glance_image_id": "0b8e9a9c-6d1c-4d52-8e4f-6f1e1f0f3a51"}),
+            _ => direct()["method"].clone(),
+        };
+        let stores = if self == Self::Copied { &["slow"] } else { self.stores() };
+        into(json!({"method": method}), stores)
+    }
+
+    /// The server's plugins.
+    fn plugins(self, setup: Setup) -> Setup {
+        let named = |name| ("image_import_opts", "image_import_plugins", name);
+        let command = setup.root().join("command");
+        let injected = format!("{PROPERTY}:by a plugin");
+        let options = match self {
+            Self::Converted => {
+                vec![named("[image_conversion]"), ("image_conversion", "output_format", "raw")]
+            }
+            Self::Unpacked => vec![named("[image_decompression]")],
+            Self::Injected => vec![
+                named("[inject_image_metadata]"),
+                ("inject_metadata_properties", "inject", &injected),
+                ("inject_metadata_properties", "ignore_user_roles", "nobody"),
+            ],
+            Self::Checked => {
+                program(&command, CHECK);
+                vec![
+                    named("[external_command]"),
+                    ("glissade", "external_command", command.to_str().unwrap()),
+                ]
+            }
+            _ => Vec::new(),
+        };
+        options
+            .into_iter()
+            .fold(setup, |setup, (section, key, value)| setup.set(section, key, value))
+    }
+
+    /// The directory that is on a file system of its own.
+    fn apart(self) -> Option<&'static str> {
+        match self {
+            Self::Poured => Some("staging"),
+            Self::Copied => Some("slow"),
+            _ => None,
+        }
+    }
+}
 
 /// A server, and what it is asked for again and again.
 struct World {
     method: Method,
     server: Server,
     request: Value,
-    stores: &'static [&'static str],
+    /// What is put by clients.
+    data: Vec<u8>,
+    /// MD5 and SHA-512 of the image.
+    sums: (String, String),
     /// Not on the file system of the server's other directories.
     _memory: tempfile::TempDir,
 }
@@ -192,15 +190,16 @@ impl World {
     fn new(method: Method) -> Self {
         let memory = tempfile::tempdir_in("/dev/shm").unwrap();
         let setup = Setup::new();
-        let apart = match method {
-            Method::Poured => Some("staging"),
-            Method::Copied => Some("slow"),
-            _ => None,
-        };
-        if let Some(apart) = apart {
+        if let Some(apart) = method.apart() {
             std::os::unix::fs::symlink(memory.path(), setup.root().join(apart)).unwrap();
         }
-        let (web, request) = asked(method);
+        let raw = setup.root().join("raw");
+        std::fs::write(&raw, RAW.to_vec()).unwrap();
+        let (sums, data) = (sums(&raw), method.data());
+        let web = match method {
+            Method::Remote => Web::glance(RAW),
+            _ => Web::of_bytes(data.clone()),
+        };
         let caller = caller(web);
         let caller: Vec<_> = caller.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let setup = setup
@@ -208,61 +207,65 @@ impl World {
             .set("glissade", "io_uring", "off")
             .set("DEFAULT", "enabled_import_methods", METHODS)
             .set("import_filtering_opts", "allowed_hosts", "127.0.0.1")
-            .set("import_filtering_opts", "allowed_ports", &web.port().to_string())
+            .set("import_filtering_opts", "allowed_ports", &web.port())
             .log_may_complain();
-        let server = match method {
-            Method::Converted => setup
-                .set("image_import_opts", "image_import_plugins", "[image_conversion]")
-                .set("image_conversion", "output_format", "raw"),
-            _ => setup,
-        };
-        let stores: &[&str] =
-            if method == Method::Converted { &["fast"] } else { &["fast", "slow"] };
-        Self { method, server: server.start(), request, stores, _memory: memory }
+        let server = method.plugins(setup).start();
+        Self { method, server, request: method.request(web), data, sums, _memory: memory }
     }
 
-    /// An image that the import can begin with.
+    /// An image that the method can begin with.
     fn image(&self) -> String {
-        let format = if self.method == Method::Converted { "qcow2" } else { "raw" };
-        let record = json!({"disk_format": format, "container_format": "bare"});
+        let record = json!({"disk_format": self.method.disk_format(), "container_format": "bare"});
         let made = self.server.create_from(&record);
         let image = made.assert(201, "queued").json()["id"].as_str().unwrap().to_owned();
-        let sent = match self.method {
-            Method::Linked | Method::Poured => Some(Upload::stage(&image, RAW)),
-            Method::Copied => Some(Upload::new(&image, RAW)),
-            _ => None,
-        };
-        let caller = self.server.caller();
-        let sent = sent
-            .map(|sent| caller.iter().fold(sent, |sent, (name, value)| sent.header(name, value)));
-        if let Some(sent) = sent {
-            sent.run(self.server.address()).assert(204, "");
+        match self.method {
+            Method::Copied => self.put(&image, "file"),
+            _ if self.method.is_direct() => self.put(&image, "stage"),
+            _ => {}
         }
         image
     }
 
-    /// One round. Tells whether the request was answered well and what the steps were, and whether
-    /// the import came to its end before it was cut.
-    fn cut(&mut self, image: &str, nth: usize) -> Option<Cut> {
-        let mut trace = Trace::of(&self.server)?;
-        let request = self.server.import_bytes(image, &self.request);
+    #[track_caller]
+    fn put(&self, image: &str, route: &str) {
         let mut conn = self.server.conn();
-        let asking = std::thread::spawn(move || {
-            let answer = conn.send(&request).and_then(|()| conn.response());
-            answer.is_ok_and(|answer: Response| answer.status() == 202)
-        });
+        conn.send(&self.server.put_bytes(image, route, &self.data)).unwrap();
+        conn.response().unwrap().assert(204, "");
+    }
+
+    /// One round. Tells whether the request was answered well and what the steps were, and whether
+    /// it came to its end before it was cut.
+    fn cut(&mut self, image: &str, known: &mut Known) -> Option<Cut> {
+        let mut trace = Trace::of(&self.server)?;
         let (is_over, is_cut) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let asking = self.ask(image, &is_over);
         let watching = self.watch(image, &is_over, &is_cut);
-        if trace.stop_at(nth, &is_over) {
+        if trace.stop_at_new(known, &is_over) {
             is_cut.store(true, Ordering::SeqCst);
             self.server.kill9();
         }
+        watching.thread().unpark();
         watching.join().unwrap();
         let is_cut = is_cut.load(Ordering::SeqCst);
         let steps = std::mem::take(&mut trace.steps);
         drop(trace);
         Some(Cut { is_cut, is_taken: asking.join().unwrap(), steps })
+    }
+
+    /// Asks, and tells whether it was answered well; the answer to a stage is its end.
+    fn ask(&self, image: &str, is_over: &Arc<AtomicBool>) -> JoinHandle<bool> {
+        let is_stage = self.method == Method::Staged;
+        let (request, good) = match is_stage {
+            true => (self.server.put_bytes(image, "stage", &self.data), 204),
+            false => (self.server.import_bytes(image, &self.request), 202),
+        };
+        let (mut conn, is_over) = (self.server.conn(), Arc::clone(is_over));
+        std::thread::spawn(move || {
+            let answer = conn.send(&request).and_then(|()| conn.response());
+            is_over.fetch_or(is_stage, Ordering::SeqCst);
+            answer.is_ok_and(|answer: Response| answer.status() == good)
+        })
     }
 
     /// Sees from beside whether nothing of the import goes on. Whoever asks waits while the server is
@@ -281,28 +284,51 @@ impl World {
         let ask = format!("GET /v2/images/{image}/tasks HTTP/1.1\r\nHost: test\r\n{caller}\r\n");
         std::thread::spawn(move || {
             while !is_cut.load(Ordering::SeqCst) && !is_over.load(Ordering::SeqCst) {
-                std::thread::sleep(QUIET / 2);
+                std::thread::park_timeout(QUIET / 2);
                 let ended = tasks(address, &ask).is_ok_and(|tasks| {
                     let is_live = |task: &Value| {
                         task["status"] == "pending" || task["status"] == "processing"
                     };
                     !tasks.is_empty() && !tasks.iter().any(is_live)
                 });
-                is_over.store(ended && names_in(&staging).is_empty(), Ordering::SeqCst);
+                is_over.fetch_or(ended && names_in(&staging).is_empty(), Ordering::SeqCst);
             }
         })
     }
 
-    /// Judges what a restart has made of an import that was cut, and brings it to its end.
+    /// Judges what a restart has made of what was cut, and brings it to its end.
     #[track_caller]
     fn settle(&self, image: &str, cut: &Cut) {
+        match self.method {
+            Method::Staged => self.settle_stage(image, cut),
+            _ => self.settle_import(image, cut),
+        }
+    }
+
+    #[track_caller]
+    fn settle_stage(&self, image: &str, cut: &Cut) {
         let (server, last) = (&self.server, cut.steps.last());
+        let record = server.show(image);
+        println!("{:?} cut after {last:?}: {}", self.method, record["status"]);
+        assert!(record["status"] == "uploading" || !cut.is_taken, "{last:?}: {record:#}");
+        if record["status"] == "uploading" {
+            assert_eq!(record["size"], self.data.len(), "{last:?}");
+            return assert_eq!(server.staged(), [image], "{last:?}");
+        }
+        assert_eq!((&record["status"], &record["size"]), (&json!("queued"), &Value::Null));
+        assert_eq!(server.staged(), [""; 0], "{last:?}");
+        self.put(image, "stage");
+    }
+
+    #[track_caller]
+    fn settle_import(&self, image: &str, cut: &Cut) {
+        let (server, method, last) = (&self.server, self.method, cut.steps.last());
         let task = server.ended_task(image);
         let record = server.show(image);
-        let whole = self.stores.join(",");
+        let whole = method.stores().join(",");
         let is_whole = record["stores"] == whole.as_str();
-        println!("{:?} cut after {last:?}: {} {}", self.method, task["status"], record["status"]);
-        if cut.is_taken && self.method != Method::Remote {
+        println!("{method:?} cut after {last:?}: {} {}", task["status"], record["status"]);
+        if cut.is_taken && method != Method::Remote {
             assert_eq!(task["status"], "success", "{last:?}: {task:#}");
         }
         assert_eq!(record["os_glance_importing_to_stores"].as_str().unwrap_or(""), "", "{last:?}");
@@ -310,41 +336,82 @@ impl World {
         if is_whole {
             return;
         }
-        let before = match self.method {
-            Method::Linked | Method::Poured => "uploading",
-            Method::Copied => "active",
-            _ => "queued",
-        };
-        assert_eq!(record["status"], before, "{last:?}: {record:#}");
+        assert_eq!(record["status"], method.starts_from(), "{last:?}: {record:#}");
+        assert_eq!(record[PROPERTY], Value::Null, "{last:?}: {record:#}");
         if let Some(message) = task["message"].as_str() {
             assert!(message.starts_with("The token that the import was asked for"), "{message}");
             assert_eq!(record["os_glance_failed_import"], whole.as_str());
         }
         // What it wrote before is gone, but for what it starts from.
-        let kept = if self.method == Method::Copied { vec![image] } else { vec![] };
-        server.assert_only(&kept);
+        let stored: &[&str] = if method == Method::Copied { &[image] } else { &[] };
+        server.assert_only(stored);
+        let staged: &[&str] = if method.is_direct() { &[image] } else { &[] };
+        eventually("staging is as it was", || server.staged() == staged);
         server.import(image, &self.request).assert(202, "");
         let task = server.ended_task(image);
         assert_eq!(task["status"], "success", "{task:#}");
     }
 
+    /// What is staged becomes the image as it lies: what was found out meanwhile is kept.
+    #[track_caller]
+    fn import_staged(&self, image: &str) {
+        let number = |store| self.server.store(store).join(image).metadata().unwrap().ino();
+        let staged = number("staging");
+        self.server.import(image, &self.request).assert(202, "");
+        self.server.ended_task(image);
+        assert_eq!(number("fast"), staged, "{}", self.server.log());
+    }
+
+    /// The image is whole and there is nothing else.
+    #[track_caller]
+    fn assert_done(&self, image: &str) {
+        let (server, stores) = (&self.server, self.method.stores());
+        let task = server.ended_task(image);
+        assert_eq!(task["status"], "success", "{task:#}");
+        server.assert_imported(image, RAW, stores);
+        let record = server.show(image);
+        assert_eq!((&record["size"], &record["disk_format"]), (&json!(RAW.bytes), &json!("raw")));
+        assert_eq!(
+            (&record["checksum"], &record["os_hash_value"]),
+            (&json!(self.sums.0), &json!(self.sums.1))
+        );
+        assert_eq!(record["os_glance_failed_import"].as_str().unwrap_or(""), "");
+        assert_eq!(record[PROPERTY], self.method.property());
+        let stored: Vec<&str> = stores.iter().map(|_| image).collect();
+        server.assert_only(&stored);
+    }
+
+    /// What the server has started is gone, and what that has started.
+    #[track_caller]
+    fn assert_childless(&self) {
+        let numbers = self.server.root().join("command.numbers");
+        let Ok(found) = std::fs::read_to_string(&numbers) else { return };
+        for number in found.split_whitespace() {
+            eventually("what was started has ended", || has_ended(number));
+        }
+        std::fs::remove_file(numbers).unwrap();
+    }
+
     /// Every step of the method, one after the other.
     fn every_step(mut self, named: &[&str]) {
-        for nth in 1..STEPS_MAX {
+        let mut known = Known::new();
+        for _ in 1..STEPS_MAX {
             let image = self.image();
-            let Some(cut) = self.cut(&image, nth) else { return };
+            let Some(cut) = self.cut(&image, &mut known) else { return };
+            self.assert_childless();
             if cut.is_cut {
                 self.server.start_again();
                 self.settle(&image, &cut);
             }
-            self.server.assert_imported(&image, RAW, self.stores);
-            assert_eq!(self.server.show(&image)["os_glance_failed_import"], "");
-            let stored: Vec<&str> = self.stores.iter().map(|_| image.as_str()).collect();
-            self.server.assert_only(&stored);
+            if self.method == Method::Staged {
+                self.import_staged(&image);
+            }
+            self.assert_done(&image);
             assert_eq!(self.server.delete(&image), 204);
             eventually("staging is empty", || self.server.staged().is_empty());
+            self.assert_childless();
             if !cut.is_cut {
-                println!("{:?}: {} steps: {:#?}", self.method, nth - 1, cut.steps);
+                println!("{:?}: {} steps: {:#?}", self.method, known.len(), cut.steps);
                 return assert_in_order(&cut.steps, named);
             }
         }
@@ -378,29 +445,6 @@ fn assert_in_order(steps: &[String], named: &[&str]) {
 /// Every method; the default leaves one out.
 const METHODS: &str = "[glance-direct,web-download,copy-image,glance-download]";
 
-/// What a method asks for, and who has the data.
-fn asked(method: Method) -> (Web, Value) {
-    let web = match method {
-        Method::Converted => Web::of_bytes(qcow2()),
-        Method::Remote => Web::glance(RAW),
-        _ => Web::serving(RAW),
-    };
-    let both = ["fast", "slow"];
-    let fetch = json!({"method": {"name": "web-download", "uri": web.url()}});
-    let request = match method {
-        Method::Linked | Method::Poured => into(direct(), &both),
-        Method::Copied => into(json!({"method": {"name": "copy-image"}}), &["slow"]),
-        Method::Fetched => into(fetch, &both),
-        Method::Converted => fetch,
-        Method::Remote => into(
-            json!({"method": {"name": "glance-download", "glance_region": "there",
-                "glance_image_id": "0b8e9a9c-6d1c-4d52-8e4f-6f1e1f0f3a51"}}),
-            &both,
-        ),
-    };
-    (web, request)
-}
-
 /// Somebody whose catalog has another Glance.
 fn caller(web: Web) -> Vec<(&'static str, String)> {
     let url = format!("http://127.0.0.1:{}", web.port());
@@ -426,6 +470,25 @@ fn qcow2() -> Vec<u8> {
     let made = command.args(convert).arg(&raw).arg(&packed).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     std::fs::read(packed).unwrap()
+}
+
+/// The body as gzip packs it.
+fn gzip() -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&RAW.to_vec()).unwrap();
+    packed.finish().unwrap()
+}
+
+#[test]
+fn stages_are_cut_after_every_step() {
+    World::new(Method::Staged).every_step(&[
+        "fsync records", // the claim
+        "pwrite64 staging",
+        "fdatasync staging",
+        "linkat staging",
+        "fsync staging",
+        "fsync records", // what is staged is known
+    ]);
 }
 
 #[test]
@@ -467,28 +530,24 @@ fn copies_are_cut_after_every_step() {
     ]);
 }
 
+/// Of a download, from wherever.
+const DOWNLOAD: &[&str] = &[
+    "fsync records",
+    "fsync records",
+    "pwrite64 fast",
+    "linkat fast",
+    "fsync fast",
+    "fsync records",
+];
+
 #[test]
 fn downloads_are_cut_after_every_step() {
-    World::new(Method::Fetched).every_step(&[
-        "fsync records",
-        "fsync records",
-        "pwrite64 fast",
-        "linkat fast",
-        "fsync fast",
-        "fsync records",
-    ]);
+    World::new(Method::Fetched).every_step(DOWNLOAD);
 }
 
 #[test]
 fn downloads_from_another_glance_are_cut_after_every_step() {
-    World::new(Method::Remote).every_step(&[
-        "fsync records",
-        "fsync records",
-        "pwrite64 fast",
-        "linkat fast",
-        "fsync fast",
-        "fsync records",
-    ]);
+    World::new(Method::Remote).every_step(DOWNLOAD);
 }
 
 #[test]
@@ -499,6 +558,47 @@ fn conversions_are_cut_after_every_step() {
         "pwrite64 staging",
         "linkat staging",
         "pwrite64 staging", // by qemu-img
+        "linkat fast",
+        "fsync fast",
+        "fsync records",
+        "unlink staging",
+    ]);
+}
+
+#[test]
+fn imports_that_are_unpacked_are_cut_after_every_step() {
+    World::new(Method::Unpacked).every_step(&[
+        "fsync records",
+        "fsync records",
+        "pwrite64 staging",
+        "fdatasync staging",
+        "linkat staging",
+        "linkat fast",
+        "fsync fast",
+        "fsync records",
+        "unlink staging", // the archive and what came out of it
+        "unlink staging",
+    ]);
+}
+
+#[test]
+fn imports_that_get_properties_are_cut_after_every_step() {
+    World::new(Method::Injected).every_step(&[
+        "fsync records",
+        "fsync records",
+        "linkat fast",
+        "fsync fast",
+        "fsync records",
+        "unlink staging",
+    ]);
+}
+
+#[test]
+fn imports_that_a_program_looks_at_are_cut_after_every_step() {
+    World::new(Method::Checked).every_step(&[
+        "fsync records",
+        "fsync records",
+        "fsync elsewhere", // by the program
         "linkat fast",
         "fsync fast",
         "fsync records",

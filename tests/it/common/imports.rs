@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Body, Response, Server, Upload, names_in, poll};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const JSON: (&str, &str) = ("Content-Type", "application/json");
+const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
 
 /// A request to import what is staged.
 pub(crate) fn direct() -> Value {
@@ -29,18 +30,33 @@ impl Server {
         self.conn().call("POST", &target, &headers, request.to_string().as_bytes())
     }
 
-    /// The same as bytes, for whoever has the server killed before it answers.
+    /// The same as bytes.
     pub(crate) fn import_bytes(&self, image: &str, request: &Value) -> Vec<u8> {
-        let body = request.to_string();
-        let caller = self.caller();
-        let caller: String =
-            caller.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        format!(
-            "POST /v2/images/{image}/import HTTP/1.1\r\nHost: test\r\nContent-Type: \
-             application/json\r\n{caller}Content-Length: {}\r\n\r\n{body}",
+        let target = format!("/v2/images/{image}/import");
+        self.request_bytes("POST", &target, JSON, request.to_string().as_bytes())
+    }
+
+    /// `PUT /v2/images/{image}/file` or `.../stage` of any bytes, as bytes.
+    pub(crate) fn put_bytes(&self, image: &str, route: &str, data: &[u8]) -> Vec<u8> {
+        self.request_bytes("PUT", &format!("/v2/images/{image}/{route}"), BINARY, data)
+    }
+
+    /// A request as bytes, for whoever has the server killed before it answers.
+    fn request_bytes(
+        &self,
+        method: &str,
+        target: &str,
+        kind: (&str, &str),
+        body: &[u8],
+    ) -> Vec<u8> {
+        let headers = [self.caller(), vec![kind]].concat();
+        let headers: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: test\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()
-        )
-        .into_bytes()
+        );
+        [head.as_bytes(), body].concat()
     }
 
     /// A new image with staged data.
