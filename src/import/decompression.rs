@@ -15,6 +15,7 @@ mod source;
 mod zip;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -25,6 +26,7 @@ use super::plugin::{Material, Plugin, Tools, remove_made};
 use super::reason;
 use super::run::Watched;
 use crate::image::Expected;
+use crate::limits::CONVERT_GRACE;
 use crate::store::file::FileStore;
 use crate::store::{SizeHint, Staged, Store};
 use crate::upload::{Arrived, Ending, Poured, Target, UploadError};
@@ -36,11 +38,19 @@ const EXTENSION: &str = "uc";
 #[derive(Debug)]
 pub(super) struct ImageDecompression {
     tools: Tools,
+    /// What unpacking may take beside what is read and what comes out are worth.
+    grace: Duration,
 }
 
 impl ImageDecompression {
     pub(super) fn new(tools: Tools) -> Self {
-        Self { tools }
+        Self { tools, grace: CONVERT_GRACE }
+    }
+
+    /// The same with less time.
+    #[cfg(test)]
+    pub(super) fn within(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// Unpacks a staged archive, and answers what came out.
@@ -54,7 +64,7 @@ impl ImageDecompression {
         let room = uploads.reserve(image, SizeHint::Unknown).await?;
         let draft = staging.begin_beside(&image.id, staged, EXTENSION).await?;
         let store: Arc<dyn Store> = Arc::new(staging.clone());
-        let source = Unpacking::new(archive, staged, staging, Handle::current());
+        let source = Unpacking::new(archive, staged, staging, self.grace, Handle::current());
         let (source, gate) = (Watched::new(source, watch), uploads.noting_gate());
         let pouring = uploads.pouring(
             source,

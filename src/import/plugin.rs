@@ -183,6 +183,12 @@ impl Plugins {
         self.revert_before(self.0.len(), material).await;
     }
 
+    /// Just this one.
+    #[cfg(test)]
+    pub(super) fn only(plugin: impl Plugin + 'static) -> Self {
+        Self(vec![Arc::new(plugin)])
+    }
+
     async fn revert_before(&self, end: usize, material: &Material) {
         for plugin in self.0[..end].iter().rev() {
             plugin.revert(material).await;

@@ -65,6 +65,17 @@ impl World {
         fault: Fault,
         change: impl FnOnce(&mut config::Settings),
     ) -> Self {
+        let plugins = |settings: &_, tools: &_| Plugins::new(settings, tools).unwrap();
+        Self::with_plugins(call, nth, fault, change, plugins).await
+    }
+
+    async fn with_plugins(
+        call: Call,
+        nth: usize,
+        fault: Fault,
+        change: impl FnOnce(&mut config::Settings),
+        plugins: impl FnOnce(&config::Settings, &Tools) -> Plugins,
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let sources = Sources { data_dir: Some(dir.path().into()), ..Sources::default() };
         let mut settings = config::load(&sources).unwrap();
@@ -104,7 +115,7 @@ impl World {
             enforcer: Arc::new(Enforcer::load(settings.policy.clone()).unwrap()),
             property_rules: Arc::default(),
         };
-        let plugins = Plugins::new(&settings, &tools).unwrap();
+        let plugins = plugins(&settings, &tools);
         let job = ImageImport {
             repo: dyn_repo.clone(),
             stores: stores.clone(),

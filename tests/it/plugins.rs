@@ -6,13 +6,16 @@
 //! caught in the middle, a script stands for qemu-img.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::{MIB, Server, Setup, alone, direct, eventually, has_ended, poll, program};
+use crate::common::{
+    MIB, Mount, Server, Setup, alone, direct, eventually, has_ended, poll, program,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
@@ -214,6 +217,30 @@ fn pi_04_d_22_a_bomb_takes_little_disk() {
         assert_eq!(server.staged(), [image.as_str()]);
         assert_eq!(server.delete(&image), 204);
     }
+}
+
+/// Where little is free it stays for others, and the archive for the next try.
+#[test]
+fn pi_04_nothing_is_unpacked_into_the_last_room() {
+    let Some(mount) = Mount::new("tmpfs", 64 * MIB) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let packed = made(dir.path(), "head -c 2097152 /dev/zero | gzip -c > made").unwrap();
+    let setup = with_plugins("image_decompression").log_may_complain();
+    fs::create_dir(mount.path().join("staging")).unwrap();
+    symlink(mount.path().join("staging"), setup.root().join("staging")).unwrap();
+    let server = setup.start();
+    let image = server.stage_as("raw", &packed);
+    // Of the sixteenth that stays free, a part is taken.
+    let others = mount.path().join("others");
+    fs::write(&others, vec![1; (mount.free_bytes() - 3 * MIB) as usize]).unwrap();
+    let told = "image_decompression: The server has no room for what is in the archive; try again \
+                later";
+    server.assert_fails(&image, told);
+    assert_eq!(server.staged(), [image.as_str()]);
+    assert!(fs::read(server.store("staging").join(&image)).unwrap() == packed);
+    server.assert_only(&[]);
+    fs::remove_file(others).unwrap();
+    assert_eq!(server.assert_succeeds(&image)["size"], 2 * MIB);
 }
 
 /// A conversion that is caught by a kill of the server ends with it, and the import goes on.

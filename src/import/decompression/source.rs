@@ -13,12 +13,15 @@ use tokio::sync::mpsc;
 use super::archive::{Archive, Unpacked};
 use crate::buffer::{Frozen, Share};
 use crate::limits::{
-    CONVERT_GRACE, CONVERT_RATE_BYTES_PER_SEC_MIN, SLOT_BYTES, UNPACK_AHEAD_SLOTS,
-    UNPACK_LOOK_BYTES,
+    CONVERT_RATE_BYTES_PER_SEC_MIN, SLOT_BYTES, UNPACK_AHEAD_SLOTS, UNPACK_LOOK_BYTES,
 };
 use crate::store::Staged;
 use crate::store::file::FileStore;
 use crate::upload::{ByteSource, SourceError};
+
+/// What users are told of an archive that takes too long.
+const TOO_LONG: &str =
+    "Unpacking the archive took too long; try again later, or stage the image unpacked";
 
 /// What comes out of an archive.
 #[derive(Debug)]
@@ -50,6 +53,7 @@ struct Place {
 #[derive(Debug)]
 struct Pace {
     began: Instant,
+    grace: Duration,
     moved_bytes: AtomicU64,
     is_unwanted: AtomicBool,
     /// Decoders keep the kinds of errors to themselves.
@@ -62,10 +66,12 @@ impl Unpacking {
         archive: Archive,
         staged: &Staged,
         staging: &FileStore,
+        grace: Duration,
         runtime: Handle,
     ) -> Self {
         let pace = Arc::new(Pace {
             began: Instant::now(),
+            grace,
             moved_bytes: AtomicU64::new(0),
             is_unwanted: AtomicBool::new(false),
             is_late: AtomicBool::new(false),
@@ -123,7 +129,7 @@ impl Pace {
     fn note(&self, bytes: usize) -> io::Result<()> {
         let moved = self.moved_bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         let worth = Duration::from_secs(moved / CONVERT_RATE_BYTES_PER_SEC_MIN);
-        let is_late = self.began.elapsed() > CONVERT_GRACE + worth;
+        let is_late = self.began.elapsed() > self.grace + worth;
         self.is_late.fetch_or(is_late, Ordering::Relaxed);
         match is_late || self.is_unwanted.load(Ordering::Relaxed) {
             true => Err(io::ErrorKind::TimedOut.into()),
@@ -187,7 +193,7 @@ impl Filling {
     fn fault(&self, unpacked: &Unpacked, error: &io::Error) -> String {
         tracing::info!(%error, "an archive can't be unpacked");
         match self.pace.is_late.load(Ordering::Relaxed) {
-            true => "Unpacking the archive took too long".to_owned(),
+            true => TOO_LONG.to_owned(),
             false => unpacked.fault(error).to_string(),
         }
     }

@@ -5,6 +5,7 @@ use flate2::write::GzEncoder;
 
 use super::*;
 use crate::config::Plugin;
+use crate::import::decompression::ImageDecompression;
 
 async fn world(change: impl FnOnce(&mut config::Settings)) -> World {
     unpacking(Call::Write, usize::MAX, Fault::Stalls, change).await
@@ -135,6 +136,31 @@ async fn pi_04_d_22_a_bomb_goes_off_in_a_small_room() {
         // The room is given back.
         let small = world.staged(&gzip(&bytes(MIB))).await;
         assert_eq!(world.import(&small, direct(), &[&file]).await.status, "success");
+    }
+}
+
+/// A time-out leaves the archive as well, and what is known of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pi_04_an_archive_that_takes_too_long_is_left() {
+    let at_once = |_: &_, tools: &Tools| {
+        Plugins::only(ImageDecompression::new(tools.clone()).within(Duration::ZERO))
+    };
+    let fault = (Call::Write, usize::MAX, Fault::Stalls);
+    let mut world = World::with_plugins(fault.0, fault.1, fault.2, |_| {}, at_once).await;
+    let (packed, file) = (gzip(&bytes(LEN)), world.file_id().to_owned());
+    let id = world.staged(&packed).await;
+    let before = world.repo.get(&id).await.unwrap();
+    let task = world.import(&id, direct(), &[&file]).await;
+    let told = "image_decompression: Unpacking the archive took too long; try again later, or \
+                stage the image unpacked";
+    assert_eq!((&*task.status, task.message.as_deref()), ("failure", Some(told)));
+    assert_eq!((staging(&world), world.file(&id)), (vec![id.to_string()], None));
+    assert!(std::fs::read(world._dir.path().join("staging").join(id.as_str())).unwrap() == packed);
+    let back = world.repo.get(&id).await.unwrap();
+    assert_eq!((back.status, back.size), (Status::Uploading, before.size));
+    assert_eq!((StageRecord::of(&back), lists(&back)), (StageRecord::of(&before), ("", &*file)));
+    while world.uploads.arena.figures().in_use > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
