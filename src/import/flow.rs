@@ -175,7 +175,7 @@ impl Import<'_> {
         if self.run.is_resumed {
             self.clear().await?;
         }
-        self.check_limits().await?;
+        self.check_uploading().await?;
         match &self.order.method {
             Method::CopyImage => self.copy().await,
             Method::GlanceDirect => self.import_staged().await,
@@ -195,18 +195,21 @@ impl Import<'_> {
         }
     }
 
-    /// What Keystone limits besides room in the stores (`QU-04`): how much is on its way, and how
-    /// much lies in staging areas meanwhile. The image counts by now, by what its record says; its
-    /// size too, where that is known. Staged data was judged when it was staged.
-    async fn check_limits(&self) -> Result<(), Broken> {
+    /// How much Keystone lets the project have on its way (`QU-04`). The image counts by now, by what
+    /// its record says. Staged data was judged when it was staged.
+    async fn check_uploading(&self) -> Result<(), Broken> {
         if self.order.method == Method::GlanceDirect {
             return Ok(());
         }
         let owner = self.image.owner.as_deref();
         let checked = self.job.uploads.quotas().check_uploading(owner).await;
-        checked.map_err(UploadError::from)?;
-        self.job.uploads.reserve_stage(&self.image, SizeHint::Unknown).await?;
-        Ok(())
+        Ok(checked.map_err(UploadError::from)?)
+    }
+
+    /// Room in Keystone's limit of staged data (`QU-04`): as in Glance what is on its way counts
+    /// there, wherever it goes. Asked once, as late as more of it is known.
+    async fn reserve_stage(&self, hint: SizeHint) -> Result<Option<Arc<Reservation>>, Broken> {
+        Ok(self.job.uploads.reserve_stage(&self.image, hint).await?)
     }
 
     /// Removes what a run that was cut short has left.
@@ -322,8 +325,7 @@ impl Import<'_> {
     ) -> Result<Done, Broken> {
         let hint = fetched.size().map_or(SizeHint::Unknown, SizeHint::Known);
         self.run.watch.expect(fetched.size().unwrap_or(0));
-        // As in Glance it counts as staged, wherever it goes.
-        let staged = self.job.uploads.reserve_stage(&self.image, hint).await?;
+        let staged = self.reserve_stage(hint).await?;
         if self.job.plugins.need_file() {
             let (staged, known) = self.fetch_to_staging(fetched, expected, staged).await?;
             let mut material = self.material(Some(staged), Some(known));
@@ -425,6 +427,8 @@ impl Import<'_> {
     async fn copy(&self) -> Result<Done, Broken> {
         let size = self.image.size.unwrap_or(0);
         self.run.watch.expect(size);
+        // The record says what is copied, so that it counts already.
+        let _staged = self.reserve_stage(SizeHint::Unknown).await?;
         let room = self.reserve(SizeHint::Known(size)).await?;
         let mut placement = Placement::default();
         let mut left = self.stores.clone();

@@ -2,8 +2,12 @@
 //! `DI-04`).
 //!
 //! Method: a real Keystone with limits of a service that is this test's own, a real server that asks
-//! for them with an account of its own, and Glance's own words in every refusal.
+//! for them with an account of its own, and Glance's own words in every refusal. How often it asks
+//! is counted by a Keystone of a few lines.
 
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -11,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::check::{LOOPBACK, document, probe};
 use crate::common::{
-    Body, Cloud, Conn, Framing, Response, Server, Setup, Upload, Web, eventually, poll,
+    Body, Cloud, Conn, Framing, Response, Server, Setup, Upload, Web, eventually, into, poll,
 };
 
 const MIB: u64 = 1 << 20;
@@ -337,6 +341,91 @@ fn qu_04_imports_of_every_method_are_limited() {
     assert_eq!(import(&active, &copy).0, "success");
     assert_eq!(import(&queued, &download).0, "success");
     server.assert_only(&[&active, &active, &queued]);
+}
+
+/// Each limit is asked for once, whether or not the length of what is fetched is known.
+#[test]
+fn qu_04_an_import_asks_for_each_limit_once() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let (keystone, body) = (fake(&asked), Body::new(12, 2 * MIB));
+    let known = Web::serving(body);
+    let unknown = Web::answering(move |_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+        body.try_for_each(65536, |block| stream.write_all(block))
+    });
+    let limits = [
+        ("auth_url", &*keystone.url()),
+        ("endpoint_override", &*keystone.url()),
+        ("auth_type", "password"),
+        ("user_id", "glance"),
+        ("password", "secret"),
+        ("system_scope", "all"),
+        ("endpoint_id", "here"),
+    ];
+    let setup = Setup::new()
+        .called_by(&[
+            ("X-Identity-Status", "Confirmed"),
+            ("X-User-Id", "admin"),
+            ("X-Project-Id", "admins"),
+            ("X-Roles", "admin,member,reader"),
+        ])
+        .set("DEFAULT", "use_keystone_limits", "true")
+        .set("DEFAULT", "enabled_import_methods", "[web-download,copy-image]")
+        .set("import_filtering_opts", "allowed_hosts", "[127.0.0.1]")
+        .set("import_filtering_opts", "allowed_ports", "[]");
+    let setup =
+        limits.iter().fold(setup, |setup, (key, value)| setup.set("oslo_limit", key, value));
+    let server = setup.start();
+    let import = |image: &str, request: &Value| {
+        let before = asked.load(Ordering::SeqCst);
+        server.import(image, request).assert(202, "");
+        assert_eq!(server.ended_task(image)["status"], "success", "{}", server.log());
+        asked.load(Ordering::SeqCst) - before
+    };
+    // Room in the stores, before the import is accepted and with its size; what is on its way; what
+    // is staged meanwhile.
+    for web in [known, unknown] {
+        let image = server.create();
+        let fetch = json!({"method": {"name": "web-download", "uri": web.url()}});
+        assert_eq!(import(&image, &fetch), 4);
+        assert_eq!(import(&image, &into(json!({"method": {"name": "copy-image"}}), &["slow"])), 4);
+        server.assert_imported(&image, body, &["fast", "slow"]);
+    }
+}
+
+/// A Keystone that limits nothing, and counts how often it is asked what a project has.
+fn fake(asked: &Arc<AtomicU32>) -> Web {
+    const ALL: [&str; 4] =
+        ["image_size_total", "image_stage_total", "image_count_total", "image_count_uploading"];
+    let asked = Arc::clone(asked);
+    Web::answering(move |head, stream| {
+        let at = head.lines().next().unwrap_or_default();
+        let answer = match at {
+            _ if at.starts_with("POST ") => {
+                json!({"token": {"expires_at": "2999-01-01T00:00:00Z"}})
+            }
+            _ if at.contains("/limits/model") => json!({"model": {"name": "flat"}}),
+            _ if at.contains("/endpoints/") => json!({"endpoint": {"service_id": "image"}}),
+            _ if at.contains("/registered_limits?") => {
+                let unlimited = |name| json!({"resource_name": name, "default_limit": -1});
+                json!({"registered_limits": ALL.map(unlimited)})
+            }
+            _ => {
+                asked.fetch_add(1, Ordering::SeqCst);
+                json!({"limits": []})
+            }
+        };
+        let answer = answer.to_string();
+        let length = answer.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nX-Subject-Token: own\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{answer}"
+        )?;
+        // What was sent and not read would break the connection before the answer is.
+        stream.shutdown(Shutdown::Write)?;
+        io::copy(stream, &mut io::sink()).map(drop)
+    })
 }
 
 /// A resource that Keystone does not know may not be had at all, as oslo.limit has it.
