@@ -70,6 +70,8 @@ enum Fit {
     CalledRaw,
     /// The end may show that it does.
     PerhapsFixedVhd(Format),
+    /// The end has shown it.
+    FixedVhd,
     /// It doesn't, which has been forgiven.
     Not,
 }
@@ -183,7 +185,9 @@ impl Judge {
             None => self.fit(formats)?,
         };
         self.fit = Some(fit);
-        if dangers.len() > self.dangers_judged {
+        // Where a name that does not fit is forgiven, so may dangers be.
+        let waits = matches!(fit, Fit::PerhapsFixedVhd(_)) && !self.rules.requires_match;
+        if dangers.len() > self.dangers_judged && !waits {
             self.dangers_judged = dangers.len();
             self.judge_dangers(fit, dangers)?;
         }
@@ -192,6 +196,10 @@ impl Judge {
 
     fn fit(&self, formats: &[Format]) -> Result<Fit, Unfit> {
         let unfit = match *formats {
+            // Glance takes a disk that boots from both as an ISO, and refuses it as a raw disk.
+            [Format::Iso, Format::Gpt] if self.declared == "raw" => {
+                Unfit::Several(formats.to_vec())
+            }
             [found] | [found @ Format::Iso, Format::Gpt] => {
                 let declared = self.declared.as_str();
                 match Format::parse(declared) {
@@ -247,11 +255,12 @@ impl Judge {
     fn judge_all(mut self, finding: &Finding) -> Result<Option<u64>, Unfit> {
         self.judge(&finding.formats, &finding.dangers)?;
         if let Some(Fit::PerhapsFixedVhd(found)) = self.fit {
-            if finding.fixed_vhd_bytes.is_some() {
-                return Ok(finding.fixed_vhd_bytes);
-            }
             let declared = self.declared.clone();
-            self.fit = Some(self.forgive(Unfit::Mismatch { declared, found })?);
+            self.fit = Some(match finding.fixed_vhd_bytes {
+                Some(_) => Fit::FixedVhd,
+                None => self.forgive(Unfit::Mismatch { declared, found })?,
+            });
+            self.judge(&finding.formats, &finding.dangers)?;
         }
         let is_required = self.rules.requires_match;
         match (self.fit, finding.ending.virtual_size) {
@@ -259,6 +268,7 @@ impl Judge {
             _ if is_required && !finding.ending.is_whole => Err(Unfit::Incomplete),
             (Some(Fit::Same), VirtualSize::Bytes(bytes)) => Ok(Some(bytes)),
             (Some(Fit::CalledRaw), _) => Ok(Some(finding.seen_bytes)),
+            (Some(Fit::FixedVhd), _) => Ok(finding.fixed_vhd_bytes),
             _ => Ok(None),
         }
     }

@@ -4,14 +4,20 @@ Runs `set_data` of Glance's own image, with a store that only reads. One questio
 {"base": PATH, "edits": [[OFFSET, HEX], ...], "length": N, "container": C, "disk": D,
  "require": BOOL, "nonfatal": [NAME, ...]}
 and one answer a line:
-{"refused": REASON or null, "virtual_size": "N" or null, "safety": S,
- "gave_up": [FORMAT, ...], "crash": NAME or null}
-S is what became of the safety checks: "none", "passed", "failed", "error" (not to be judged); after an
-error in its own parsing, an inspector has given up.
+{"refused": REASON or null, "virtual_size": "N" or null, "safety": S, "formats": [FORMAT, ...],
+ "dangers": [CHECK, ...], "gave_up": [FORMAT, ...], "crash": NAME or null, "fixed_vhd": "N" or null}
+S is what became of the safety checks: "none", "passed", "failed", "error" (not to be judged). Dangers
+are of all formats that match, whether Glance asked for them or not; after an error in its own parsing,
+an inspector has given up.
+
+One inspector crashes on text that turns into something else: it has not noted that this is no VMDK.
+Then the answer is what Glance would say if it had. The size of a fixed VHD is read here, as Glance
+does not know them.
 """
 
 import json
 import logging
+import struct
 import sys
 import types
 
@@ -65,7 +71,38 @@ class Image(glance.location.ImageProxy):
             pass
 
 
+def fixed_vhd(data):
+    """The size that a disk without holes has by its footer, which is the end of the file."""
+    footer = bytes(data[-512:])
+    if len(footer) < 512 or footer[:8] != b"conectix":
+        return None
+    size, kind, checksum = struct.unpack_from(">Q4xII", footer, 48)
+    summed = sum(footer) - sum(footer[64:68])
+    is_one = kind == 2 and checksum == ~summed & 0xffffffff and size + 512 == len(data)
+    return str(size) if is_one else None
+
+
+def dangers(inspectors):
+    found = set()
+    for inspector in inspectors:
+        for name, check in inspector._safety_checks.items():
+            try:
+                check()
+            except format_inspector.SafetyViolation:
+                found.add(name)
+    return sorted(found)
+
+
 def ask(question, data):
+    answer = judge_once(question, data)
+    if answer["crash"]:
+        format_inspector.VMDKInspector.vmdktype = "formatnotfound"
+        answer = {**judge_once(question, data), "crash": answer["crash"]}
+        del format_inspector.VMDKInspector.vmdktype
+    return {**answer, "fixed_vhd": fixed_vhd(data)}
+
+
+def judge_once(question, data):
     CONF.set_override("require_image_format_match", question["require"], group="image_format")
     CONF.set_override("gpt_safety_checks_nonfatal", question["nonfatal"], group="image_format")
     image = types.SimpleNamespace(
@@ -78,16 +115,16 @@ def ask(question, data):
         Image(image).set_data(Data(data))
     except exception.InvalidImageData as error:
         refused = str(error)
-    inspected, gave_up = OUTCOME["data"], []
+    safety, inspected, formats, gave_up = OUTCOME["safety"], OUTCOME["data"], [], []
     if question["container"] == "bare":
         gave_up = [str(inspector) for inspector in inspected._errored_inspectors]
         try:
-            inspected.formats
+            formats = inspected.formats
         except Exception as error:
             crash = type(error).__name__
     return {"refused": refused, "virtual_size": image.virtual_size and str(image.virtual_size),
-            "safety": OUTCOME["safety"],
-            "gave_up": gave_up, "crash": crash}
+            "safety": safety, "formats": sorted(str(inspector) for inspector in formats),
+            "dangers": dangers(formats), "gave_up": gave_up, "crash": crash}
 
 
 def main():

@@ -35,6 +35,15 @@ impl Image {
             nonfatal: vec![],
         }
     }
+
+    /// The size of its disk, as QEMU sees it.
+    pub(super) fn bytes_by_qemu(&self, format: &str) -> u64 {
+        let path = self.path.to_string_lossy();
+        let arguments = ["info", "--output=json", "-f", format, &path];
+        let output = Command::new("qemu-img").args(arguments).output().unwrap();
+        let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        info["virtual-size"].as_u64().unwrap()
+    }
 }
 
 const SECRET: [&str; 2] = ["--object", "secret,id=key,data=open-sesame"];
@@ -47,6 +56,14 @@ const CREATED: &[(&str, &str, &str, &str)] = &[
     ("qcow2-lazy", "qcow2", "qcow2", "lazy_refcounts=on"),
     ("qcow2-zstd", "qcow2", "qcow2", "compression_type=zstd"),
     ("qcow2-extended-l2", "qcow2", "qcow2", "extended_l2=on"),
+    ("qcow2-extended-l2-zstd", "qcow2", "qcow2", "extended_l2=on,compression_type=zstd"),
+    (
+        "qcow2-extended-l2-backing",
+        "qcow2",
+        "qcow2",
+        "extended_l2=on,backing_file=raw.img,backing_fmt=raw",
+    ),
+    ("qcow2-extended-l2-data-file", "qcow2", "qcow2", "extended_l2=on,data_file=data.img"),
     ("qcow2-backing", "qcow2", "qcow2", "backing_file=raw.img,backing_fmt=raw"),
     ("qcow2-old-backing", "qcow2", "qcow2", "compat=0.10,backing_file=raw.img,backing_fmt=raw"),
     ("qcow2-data-file", "qcow2", "qcow2", "data_file=data.img"),
@@ -69,6 +86,7 @@ const CREATED: &[(&str, &str, &str, &str)] = &[
     ("vhd", "vhd", "vpc", "subformat=dynamic"),
     ("vhd-exact", "vhd", "vpc", "subformat=dynamic,force_size=on"),
     ("vhd-fixed", "vhd", "vpc", "subformat=fixed"),
+    ("vhd-fixed-exact", "vhd", "vpc", "subformat=fixed,force_size=on"),
     ("luks", "luks", "luks", "key-secret=key,iter-time=10"),
     ("parallels", "ploop", "parallels", ""),
 ];
@@ -96,15 +114,35 @@ impl Corpus {
             let data = std::fs::read(corpus.dir.path().join(&file)).unwrap();
             corpus.add(name, disk, data);
         }
-        corpus.convert("vmdk-stream", "vmdk", "vmdk", "subformat=streamOptimized");
-        corpus.convert("qcow2-data", "qcow2", "qcow2", "");
+        let data = noise(200 * KIB);
+        corpus.convert(&data, "vmdk-stream", "vmdk", "vmdk", "subformat=streamOptimized");
+        corpus.convert(&data, "qcow2-data", "qcow2", "qcow2", "");
+        corpus.convert(&data, "qcow2-extended-l2-data", "qcow2", "qcow2", "extended_l2=on");
+        let fixed = "subformat=fixed,force_size=on";
+        corpus.convert(&disk(&[(0, 0x80, 7)]), "vhd-fixed-mbr", "vhd", "vpc", fixed);
+        corpus.convert(&disk(&[]), "vhd-fixed-mbr-empty", "vhd", "vpc", fixed);
+        corpus.convert(&gpt(&[]), "vhd-fixed-gpt", "vhd", "vpc", fixed);
+        corpus.convert(&gpt(&[(1, 0, 7)]), "vhd-fixed-gpt-hybrid", "vhd", "vpc", fixed);
+        corpus.convert(&iso(), "vhd-fixed-iso", "vhd", "vpc", fixed);
         corpus.deceive();
         Some(corpus)
     }
 
+    /// All images, or those that `GLISSADE_IMAGES` is part of the name of.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Image> {
+        let only = std::env::var("GLISSADE_IMAGES").unwrap_or_default();
+        self.images.iter().filter(move |image| image.name.contains(&only))
+    }
+
     /// An image with something in it.
-    fn convert(&mut self, name: &str, disk: &'static str, format: &str, options: &str) {
-        let source: Vec<u8> = noise(200 * KIB);
+    fn convert(
+        &mut self,
+        source: &[u8],
+        name: &str,
+        disk: &'static str,
+        format: &str,
+        options: &str,
+    ) {
         std::fs::write(self.dir.path().join("source"), source).unwrap();
         let mut arguments = vec!["convert", "-q", "-f", "raw", "-O", format];
         if !options.is_empty() {

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::config::FormatRules;
 use crate::env;
 
 pub(super) struct Oracle {
@@ -26,15 +27,33 @@ pub(super) struct Question {
     pub nonfatal: Vec<String>,
 }
 
+impl Question {
+    /// What the operator does, as the gate is told.
+    pub(super) fn rules(&self) -> FormatRules {
+        FormatRules {
+            requires_match: self.require,
+            gpt_checks_nonfatal: self.nonfatal.clone(),
+            ..FormatRules::default()
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Answer {
     pub refused: Option<String>,
     pub virtual_size: Option<i128>,
     /// What became of the safety checks.
     pub safety: String,
+    /// What it is, sorted.
+    pub formats: Vec<String>,
+    /// What is dangerous in it, whether Glance looked for that or not.
+    pub dangers: Vec<String>,
     /// Whose inspectors stopped looking, and counting.
     pub gave_up: Vec<String>,
+    /// On what Glance failed, so that it let everything pass. The rest is what it would have said.
     pub crash: Option<String>,
+    /// The size of the disk where the end is that of a fixed VHD.
+    pub fixed_vhd: Option<u64>,
 }
 
 impl Oracle {
@@ -68,17 +87,19 @@ impl Oracle {
         assert!(!answer.is_empty(), "the oracle has ended on {question:?}");
         let answer: Value = serde_json::from_str(&answer).unwrap();
         let text = |name: &str| answer[name].as_str().map(str::to_owned);
+        let list = |name: &str| -> Vec<String> {
+            let words = answer[name].as_array().unwrap().iter();
+            words.map(|word| word.as_str().unwrap().to_owned()).collect()
+        };
         Answer {
             refused: text("refused"),
-            virtual_size: answer["virtual_size"].as_str().map(|number| number.parse().unwrap()),
+            virtual_size: text("virtual_size").map(|number| number.parse().unwrap()),
             safety: text("safety").unwrap(),
-            gave_up: answer["gave_up"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|name| name.as_str().unwrap().to_owned())
-                .collect(),
+            formats: list("formats"),
+            dangers: list("dangers"),
+            gave_up: list("gave_up"),
             crash: text("crash"),
+            fixed_vhd: text("fixed_vhd").map(|number| number.parse().unwrap()),
         }
     }
 }
