@@ -254,7 +254,8 @@ pub(super) const OF_A_STORE: &[&str] = &[
 ];
 
 /// Honoured options of a reserved store.
-const OF_A_RESERVED_STORE: &[&str] = &["filesystem_store_datadir", "filesystem_store_chunk_size"];
+const OF_A_RESERVED_STORE: &[&str] =
+    &["filesystem_store_datadir", "filesystem_store_chunk_size", "filesystem_thin_provisioning"];
 
 /// What becomes of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,6 +33,7 @@ pub(super) const DATADIRS: &str = "filesystem_store_datadirs";
 const DATADIR_DEFAULT: &str = "/var/lib/glance/images";
 const CHUNK_SIZE: &str = "filesystem_store_chunk_size";
 const CHUNK_SIZE_BYTES: u64 = 65536;
+const THIN: &str = "filesystem_thin_provisioning";
 /// 8 MiB, the default of `rbd_store_chunk_size`.
 const OBJECT_ORDER: u8 = 23;
 
@@ -250,7 +251,7 @@ impl Section<'_> {
             datadirs: self.datadirs(warnings)?,
             file_perm: self.get("filesystem_store_file_perm", None, value::file_perm)?,
             chunk_size_bytes: self.get(CHUNK_SIZE, CHUNK_SIZE_BYTES, chunk_size)?,
-            thin_provisioning: self.get("filesystem_thin_provisioning", false, value::boolean)?,
+            thin_provisioning: self.get(THIN, false, value::boolean)?,
             metadata_file: self.get("filesystem_store_metadata_file", None, value::some_path)?,
             metadata_calls: self.metadata_calls()?,
         })
@@ -416,7 +417,9 @@ impl Scratch {
             .find(DATADIR)?
             .unwrap_or_else(|| options::default(name, DATADIR, &format!("/var/lib/glance/{name}")));
         let chunk_size_bytes = section.get(CHUNK_SIZE, CHUNK_SIZE_BYTES, chunk_size)?;
-        let store = FileStore { chunk_size_bytes, ..plain(found.parse(value::path)?) };
+        let thin_provisioning = section.get(THIN, false, value::boolean)?;
+        let plain = plain(found.parse(value::path)?);
+        let store = FileStore { chunk_size_bytes, thin_provisioning, ..plain };
         Ok(Self { store, found })
     }
 

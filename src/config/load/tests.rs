@@ -356,12 +356,13 @@ fn cf_22_reserved_stores_are_added_with_glances_defaults() {
 fn cf_22_reserved_stores_have_their_own_sections() {
     let text = format!(
         "{MULTI}[os_glance_staging_store]\nfilesystem_store_datadir = /scratch/staging\n\
-         filesystem_store_chunk_size = 4096\n[os_glance_tasks_store]\n\
-         filesystem_store_datadir = /scratch/tasks"
+         filesystem_store_chunk_size = 4096\nfilesystem_thin_provisioning = true\n\
+         [os_glance_tasks_store]\nfilesystem_store_datadir = /scratch/tasks"
     );
     let stores = accepted(&text).stores;
     assert_eq!(only_dir(&stores.staging), Path::new("/scratch/staging"));
     assert_eq!(stores.staging.chunk_size_bytes, 4096);
+    assert!(stores.staging.thin_provisioning);
     assert_eq!(only_dir(&stores.tasks.unwrap()), Path::new("/scratch/tasks"));
 }
 
