@@ -5,8 +5,8 @@
 //! plane, which needs the exact first byte. All other requests pass through, head and body, and
 //! the gate follows their framing only to know where the next head begins.
 //!
-//! A head whose framing two programs could read differently (both lengths, several lengths, an
-//! encoding other than chunked) is let through to hyper with its body kept back and the note
+//! A head that two programs could read differently (both lengths, several lengths, an encoding
+//! other than chunked, several hosts) is let through to hyper with its body kept back and the note
 //! [`HeadNote::Ambiguous`], so that it is answered with 400 and nothing behind it is ever taken
 //! for a request.
 //!
@@ -39,7 +39,7 @@ pub(super) enum HeadNote {
     Cold,
     /// Its body is kept back for the data plane.
     Hot(Framing),
-    /// A proxy could frame it differently; the reason.
+    /// A proxy could read it differently; the reason.
     Ambiguous(&'static str),
 }
 
@@ -323,13 +323,22 @@ fn examine(input: &[u8]) -> Examined {
         .and_then(|method| method.parse::<Method>().ok())
         .zip(request.path)
         .is_some_and(|(method, path)| router::is_hot(&method, path));
-    match framing(request.headers, request.version) {
+    match host(request.headers).and_then(|()| framing(request.headers, request.version)) {
         Err(reason) => Examined::Head { len, note: HeadNote::Ambiguous(reason), framing: None },
         Ok(framing) if is_hot => {
             let note = HeadNote::Hot(framing.unwrap_or(Framing::Length(0)));
             Examined::Head { len, note, framing }
         }
         Ok(framing) => Examined::Head { len, note: HeadNote::Cold, framing },
+    }
+}
+
+/// Of several hosts each program could take another one (RFC 9112, section 3.2).
+fn host(headers: &[httparse::Header<'_>]) -> Result<(), &'static str> {
+    let hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    match hosts.count() {
+        0 | 1 => Ok(()),
+        _ => Err("Host is given more than once"),
     }
 }
 
@@ -420,6 +429,7 @@ mod tests {
             &["Transfer-Encoding: gzip, chunked\r\n"],
             &["Transfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\n"],
             &["Transfer-Encoding: xchunked\r\n"],
+            &["host: x\r\n"],
         ] {
             assert!(matches!(note(lines), Some(HeadNote::Ambiguous(_))), "{lines:?}");
         }

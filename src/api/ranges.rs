@@ -1,7 +1,7 @@
 //! Byte ranges of a download (`DD-03`, `DD-04`), judged as Glance does.
 
 use http::StatusCode;
-use http::header::HeaderMap;
+use http::header::{HeaderMap, IF_RANGE};
 
 use super::fault::Fault;
 
@@ -13,8 +13,13 @@ pub(super) struct Part {
 }
 
 /// The part that a request asks for; `None` for everything. The legacy request header
-/// `Content-Range: bytes a-b/*` counts where there is no `Range`.
+/// `Content-Range: bytes a-b/*` counts where there is no `Range`. Under `If-Range` it is everything:
+/// no answer of ours has a validator, so that none can match (RFC 9110, section 13.1.5). Glance does
+/// not look at it, and joins parts of what may be two images.
 pub(super) fn wanted(headers: &HeaderMap, size: u64) -> Result<Option<Part>, Fault> {
+    if headers.contains_key(IF_RANGE) {
+        return Ok(None);
+    }
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     match (text("range"), text("content-range")) {
         (Some(range), _) => parse_range(range, size).map(Some),

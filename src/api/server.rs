@@ -249,7 +249,8 @@ async fn serve_request(
             std::future::pending().await
         }
         HeadNote::Ambiguous(reason) => {
-            let fault = Fault::new(StatusCode::BAD_REQUEST, format!("{reason}; send one framing."));
+            let said = format!("{reason}, which proxies read in different ways; send one.");
+            let fault = Fault::new(StatusCode::BAD_REQUEST, said);
             Ok(closing(fault.into_response(request.headers())).map(Full::new))
         }
         HeadNote::Cold => {

@@ -224,7 +224,7 @@ fn a_refused_body_is_never_a_request() {
     }
 }
 
-/// Framing that a proxy could read differently: 400 and the end of the connection, and whatever
+/// Framing and hosts that a proxy could read differently: 400 and the end of the connection, and whatever
 /// stood behind is never read as a request.
 #[test]
 fn ambiguous_framing_is_refused() {
@@ -246,6 +246,8 @@ fn ambiguous_framing_is_refused() {
         "Transfer-Encoding: chunked, chunked\r\n",
         "Transfer-Encoding: xchunked\r\n",
         "Transfer-Encoding : chunked\r\n",
+        "Content-Length: 4\r\nHost: test\r\n",
+        "Content-Length: 4\r\nhost: other\r\n",
     ];
     for framing in heads {
         let image = server.create();
@@ -256,6 +258,9 @@ fn ambiguous_framing_is_refused() {
         assert_refused(&server, &format!("{head}4\r\nabcd\r\n0\r\n\r\n{hidden}"), framing);
         assert_eq!(server.status_of(&image), "queued", "{framing}");
     }
+    // Requests without a body, too.
+    let twice = "GET /v2/images HTTP/1.1\r\nHost: test\r\nHost: other\r\n\r\n";
+    assert_refused(&server, &format!("{twice}{hidden}"), twice);
     assert_eq!(server.status_of(&victim), "queued");
     server.assert_only(&[]);
 }
@@ -334,6 +339,18 @@ fn ranges() {
         ("items=0-5", 416, "Invalid Range header"),
     ] {
         conn.call("GET", &target, &[("Range", value)], b"").assert(status, text);
+    }
+    // No validator has been given out, so that what a client has a part of may be another image.
+    for validator in ["\"64911dd1\"", "W/\"64911dd1\"", "Thu, 01 Jan 2026 00:00:00 GMT"] {
+        for value in ["bytes=10-19", "bytes=x-y"] {
+            let headers = [("Range", value), ("If-Range", validator)];
+            let answer = conn.call("GET", &target, &headers, b"");
+            assert_eq!(answer.status(), 200, "{headers:?}");
+            for name in ["content-range", "etag", "last-modified"] {
+                assert_eq!(answer.head.header(name), None, "{headers:?}");
+            }
+            assert!(answer.body == all, "{headers:?}");
+        }
     }
 }
 
