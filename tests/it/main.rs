@@ -12,6 +12,7 @@
 )]
 
 mod api;
+mod bench;
 mod beside;
 mod bytes;
 mod ceph;

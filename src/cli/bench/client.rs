@@ -1,13 +1,13 @@
 //! The client: threads and blocking sockets, cheap enough that the server is what is measured.
 //!
 //! Every upload sends the same 4 MiB of noise over and over: incompressible, hot in the client's
-//! cache, and with a checksum that is computed once.
+//! cache, and with a checksum that is computed once. `bench import` sends zeros as well.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 use serde_json::Value;
@@ -32,22 +32,41 @@ pub(super) enum Framing {
 #[derive(Debug)]
 pub(super) struct Payload {
     size: u64,
-    /// MD5 of the whole, in hexadecimal.
-    checksum: String,
+    /// MD5 of the whole, in hexadecimal, once somebody has asked for it.
+    checksum: OnceLock<String>,
     block: Vec<u8>,
     /// `block` in chunks.
     framed_block: Vec<u8>,
 }
 
 impl Payload {
-    pub(super) fn new(ByteSize(size): ByteSize) -> Self {
-        let block = noise(BLOCK_BYTES);
-        let mut md5 = Md5::new();
-        for part in parts(&block, size) {
-            md5.update(part);
-        }
+    /// Noise, with its checksum.
+    pub(super) fn new(size: ByteSize) -> Self {
+        let payload = Self::of(noise(BLOCK_BYTES), size);
+        payload.checksum();
+        payload
+    }
+
+    /// Zeros, of which a thin store keeps nothing. There may be so many that their checksum is
+    /// better computed while they are sent.
+    pub(super) fn zeros(size: ByteSize) -> Self {
+        Self::of(vec![0; BLOCK_BYTES], size)
+    }
+
+    fn of(block: Vec<u8>, ByteSize(size): ByteSize) -> Self {
         let framed_block = chunks(&block);
-        Self { size, checksum: hex(&md5.finalize()), block, framed_block }
+        Self { size, checksum: OnceLock::new(), block, framed_block }
+    }
+
+    /// MD5 of the whole, in hexadecimal.
+    pub(super) fn checksum(&self) -> &str {
+        self.checksum.get_or_init(|| {
+            let mut md5 = Md5::new();
+            for part in parts(&self.block, self.size) {
+                md5.update(part);
+            }
+            hex(&md5.finalize())
+        })
     }
 
     /// What is sent over and over.
@@ -134,8 +153,22 @@ impl<'p> Uploads<'p> {
         Ok(Self { server, payload, framing, images })
     }
 
+    /// The images, in the order of their streams.
+    pub(super) fn images(&self) -> &[String] {
+        &self.images
+    }
+
     /// Sends all of them at the same time, over connections made before the clock starts.
     pub(super) fn send(&self) -> Result<Vec<Span>, BenchError> {
+        self.send_as("file")
+    }
+
+    /// The same to the staging area.
+    pub(super) fn stage(&self) -> Result<Vec<Span>, BenchError> {
+        self.send_as("stage")
+    }
+
+    fn send_as(&self, what: &str) -> Result<Vec<Span>, BenchError> {
         let sockets: Vec<TcpStream> =
             self.images.iter().map(|_| connect(self.server)).collect::<Result<_, _>>()?;
         let start = Barrier::new(sockets.len());
@@ -144,7 +177,7 @@ impl<'p> Uploads<'p> {
                 .images
                 .iter()
                 .zip(sockets)
-                .map(|(image, socket)| scope.spawn(|| self.put(image, socket, &start)))
+                .map(|(image, socket)| scope.spawn(|| self.put(image, what, socket, &start)))
                 .collect();
             let ended = streams.into_iter().map(|stream| match stream.join() {
                 Ok(outcome) => outcome,
@@ -154,8 +187,14 @@ impl<'p> Uploads<'p> {
         })
     }
 
-    fn put(&self, image: &str, mut socket: TcpStream, start: &Barrier) -> Result<Span, BenchError> {
-        let request = format!("PUT /v2/images/{image}/file");
+    fn put(
+        &self,
+        image: &str,
+        what: &str,
+        mut socket: TcpStream,
+        start: &Barrier,
+    ) -> Result<Span, BenchError> {
+        let request = format!("PUT /v2/images/{image}/{what}");
         let framing = match self.framing {
             Framing::Length => format!("Content-Length: {}", self.payload.size),
             Framing::Chunked => "Transfer-Encoding: chunked".to_owned(),
@@ -180,7 +219,7 @@ impl<'p> Uploads<'p> {
     /// Compares what the server shows for each image with what was sent. A server that doesn't
     /// hash shows no checksum and `hashes` is false.
     pub(super) fn verify(&self, hashes: bool) -> Result<(), BenchError> {
-        let checksum = if hashes { Value::from(&*self.payload.checksum) } else { Value::Null };
+        let checksum = if hashes { Value::from(self.payload.checksum()) } else { Value::Null };
         let expected = format!("active, {} bytes, MD5 {checksum}", self.payload.size);
         for image in &self.images {
             let request = format!("GET /v2/images/{image}");
@@ -214,19 +253,54 @@ fn create(server: SocketAddr) -> Result<String, BenchError> {
     id.ok_or_else(|| answer.refused(request))
 }
 
+/// Has a staged image imported, and asks for its record until that says `active`, over one
+/// connection and without a pause. Answers how long it took from the request on, and how often the
+/// record was asked for.
+pub(super) fn import(server: SocketAddr, image: &str) -> Result<(Duration, u32), BenchError> {
+    const DIRECT: &str = r#"{"method":{"name":"glance-direct"}}"#;
+    let mut socket = connect(server)?;
+    let request = format!("POST /v2/images/{image}/import");
+    let begun = Instant::now();
+    ask(&mut socket, server, &request, "keep-alive", DIRECT)?.expect(202, &request)?;
+    let request = format!("GET /v2/images/{image}");
+    for asked in 1_u32.. {
+        let answer = ask(&mut socket, server, &request, "keep-alive", "")?;
+        let took = begun.elapsed();
+        let answer = answer.expect(200, &request)?;
+        let record = answer.json();
+        if record["status"] == "active" {
+            return Ok((took, asked));
+        }
+        let has_failed = record["os_glance_failed_import"].as_str().is_some_and(|s| !s.is_empty());
+        if has_failed || took > BENCH_SOCKET_TIMEOUT {
+            return Err(answer.refused(&request));
+        }
+    }
+    Err(BenchError::io(request)(io::ErrorKind::TimedOut.into()))
+}
+
 /// One small request over a connection of its own.
 pub(super) fn exchange(
     server: SocketAddr,
     request: &str,
     json: &str,
 ) -> Result<Answer, BenchError> {
-    let mut socket = connect(server)?;
+    ask(&mut connect(server)?, server, request, "close", json)
+}
+
+fn ask(
+    socket: &mut TcpStream,
+    server: SocketAddr,
+    request: &str,
+    connection: &str,
+    json: &str,
+) -> Result<Answer, BenchError> {
     let head = format!(
-        "{request} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\
+        "{request} HTTP/1.1\r\nHost: {server}\r\nConnection: {connection}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
         json.len()
     );
-    let answer = socket.write_all(head.as_bytes()).and_then(|()| Answer::read(&mut socket));
+    let answer = socket.write_all(head.as_bytes()).and_then(|()| Answer::read(socket));
     answer.map_err(BenchError::io(request))
 }
 
@@ -339,7 +413,7 @@ mod tests {
             let plain = sent(&payload, Framing::Length);
             assert_eq!(plain.len() as u64, size);
             assert_eq!(dechunked(&sent(&payload, Framing::Chunked)), plain);
-            assert_eq!(payload.checksum, hex(&Md5::digest(&plain)));
+            assert_eq!(payload.checksum(), hex(&Md5::digest(&plain)));
         }
     }
 

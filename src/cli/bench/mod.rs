@@ -4,7 +4,8 @@
 //! throughput, the server's CPU by kind of thread, and its memory. In the same run, round by
 //! round, the same client sends the same bytes to two controls: the serial loop of Glance (read
 //! 64 KiB, MD5, SHA-512, write) and a receiver that doesn't hash. With `--store` the server keeps the
-//! images in a configured store, and what lies under that store takes the controls' place. Figures
+//! images in a configured store, and what lies under that store takes the controls' place.
+//! `bench import` measures how soon staged data is an image, beside uploads of the same bytes. Figures
 //! of different runs or machines don't compare; ratios within one run do. `bench store` leaves the
 //! server out, and `bench lanes` everything but the hashes; `bench api` asks servers for records,
 //! and moves no data.
@@ -12,12 +13,14 @@
 mod api;
 mod client;
 mod control;
+mod import;
 mod lanes;
 mod limit;
 mod machine;
 mod process;
 mod report;
 mod scratch;
+mod serve;
 mod size;
 mod store;
 mod target;
@@ -33,6 +36,7 @@ use crate::store::{OpenError, StoreError};
 
 pub use api::{ApiBench, ApiReport};
 pub use control::Control;
+pub use import::{ImportBench, ImportReport};
 pub use lanes::{HashBytes, LanesBench, LanesReport, Serial};
 pub use report::Report;
 pub use size::ByteSize;
@@ -44,6 +48,8 @@ pub use upload::UploadBench;
 pub enum BenchCommand {
     /// Uploads to a server of this build, beside two controls
     Upload(UploadBench),
+    /// Imports of staged data by a server of this build, beside uploads of the same bytes
+    Import(ImportBench),
     /// Hashes on one core with each tier of kernels, beside a serial loop
     Lanes(LanesBench),
     /// Writes into a configured store, beside the shortest way to the same place
@@ -63,6 +69,11 @@ impl BenchCommand {
     pub fn run(&self) -> Result<(), BenchError> {
         match self {
             Self::Upload(bench) => {
+                let report = bench.run()?;
+                print!("{}", if bench.json { report.json() } else { report.to_string() });
+                Ok(())
+            }
+            Self::Import(bench) => {
                 let report = bench.run()?;
                 print!("{}", if bench.json { report.json() } else { report.to_string() });
                 Ok(())

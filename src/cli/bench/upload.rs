@@ -11,10 +11,11 @@ use super::client::{Framing, Payload, Uploads, exchange};
 use super::control::Kind;
 use super::limit::Limit;
 use super::machine::MachineSample;
-use super::process::{ADMIN, Launch, SERVING, Server};
+use super::process::{Launch, SERVING, Server};
 use super::report::{Figures, Measured, Report, Setup};
 use super::scratch::Scratch;
-use super::target::{Target, escaped};
+use super::serve::Serve;
+use super::target::Target;
 use super::usage::{CpuSample, Memory, forget_peak};
 use super::{BenchError, ByteSize};
 use crate::cli::serve::ConfigArgs;
@@ -151,42 +152,11 @@ impl UploadBench {
         target: &Target,
         dir: &Path,
     ) -> Result<Subject, BenchError> {
-        let dir = &dir.join(name);
-        fs::create_dir(dir).map_err(BenchError::io("making a server's directory"))?;
-        let conf = dir.join("glissade.conf");
-        fs::write(&conf, self.configuration(io_uring, target, dir))
-            .map_err(BenchError::io("writing glissade.conf"))?;
-        let server = Server::start(&Launch {
-            name,
-            arguments: &["serve", "--config-file", &conf.to_string_lossy()],
-            announces: &[SERVING, ADMIN],
-            dir,
-        })?;
+        let serve = Serve { name, io_uring, durability: &self.durability, target };
+        let server = serve.start(&dir.join(name))?;
         let framing = if self.chunked { Framing::Chunked } else { Framing::Length };
         let runner = Runner::Server { server, framing, hashes: true };
         Ok(Subject { name, runner, rounds: Vec::new() })
-    }
-
-    /// What an operator would write for one store, with everything else in `dir`.
-    fn configuration(&self, io_uring: &str, target: &Target, dir: &Path) -> String {
-        let dir = escaped(dir);
-        let (durability, store) = (&self.durability, target.configuration());
-        format!(
-            "{store}\
-             [DEFAULT]\n\
-             bind_host = 127.0.0.1\n\
-             bind_port = 0\n\
-             [os_glance_staging_store]\n\
-             filesystem_store_datadir = {dir}/staging\n\
-             [os_glance_tasks_store]\n\
-             filesystem_store_datadir = {dir}/tasks\n\
-             [database]\n\
-             connection = sqlite:///{dir}/glissade.sqlite\n\
-             [glissade]\n\
-             admin_listen = 127.0.0.1:0\n\
-             io_uring = {io_uring}\n\
-             durability = {durability}\n"
-        )
     }
 
     /// One subject's turn.
@@ -313,7 +283,7 @@ fn start_control(kind: Kind, dir: &Path) -> Result<Subject, BenchError> {
 }
 
 /// Everybody once, backwards in odd rounds.
-fn turns<T>(round: u32, subjects: &mut [T]) -> Vec<&mut T> {
+pub(super) fn turns<T>(round: u32, subjects: &mut [T]) -> Vec<&mut T> {
     let mut order: Vec<&mut T> = subjects.iter_mut().collect();
     if !round.is_multiple_of(2) {
         order.reverse();
@@ -376,16 +346,6 @@ mod tests {
         assert_eq!(needed("--streams 2 --size 64MiB"), 2 * (65 << 20));
         assert_eq!(needed("--streams 2 --size 64MiB --chunked"), 2 * (320 << 20));
         assert_eq!(needed("--streams 9 --size 16777215TiB"), u64::MAX);
-    }
-
-    #[test]
-    fn the_configuration_names_the_options_and_escapes_the_directory() {
-        let conf = parse("--durability none").unwrap();
-        let dir = Path::new("/mnt/a$b");
-        let conf = conf.configuration("off", &Target::in_dir(dir), dir);
-        assert!(conf.contains("\nfilesystem_store_datadir = /mnt/a$$b/images\n"), "{conf}");
-        assert!(conf.contains("\nio_uring = off\ndurability = none\n"), "{conf}");
-        assert!(conf.contains("\nconnection = sqlite:////mnt/a$$b/glissade.sqlite\n"), "{conf}");
     }
 
     #[test]

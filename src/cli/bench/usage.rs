@@ -1,8 +1,10 @@
-//! What a child has used, from `/proc`: CPU by kind of thread, and memory.
+//! What a child has used, from `/proc`: CPU by kind of thread, memory, and bytes read.
 
 use std::collections::HashMap;
 use std::time::Duration;
 use std::{fs, io};
+
+use serde::Serialize;
 
 /// What a thread is for, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +198,36 @@ fn memory_of_status(status: &str) -> Option<Memory> {
     Some(Memory { resident: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
 }
 
+/// Bytes that a process has read so far. What a ring reads is not among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct BytesRead {
+    /// By any reading, from caches too.
+    pub(super) called: u64,
+    /// From a disk.
+    pub(super) disk: u64,
+}
+
+impl BytesRead {
+    pub(super) fn of(pid: u32) -> io::Result<Self> {
+        let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
+        read_of_io(&io).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// What was read since `earlier`.
+    pub(super) fn since(self, earlier: Self) -> Self {
+        Self {
+            called: self.called.saturating_sub(earlier.called),
+            disk: self.disk.saturating_sub(earlier.disk),
+        }
+    }
+}
+
+fn read_of_io(text: &str) -> Option<BytesRead> {
+    let bytes =
+        |key: &str| text.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok();
+    Some(BytesRead { called: bytes("rchar:")?, disk: bytes("read_bytes:")? })
+}
+
 /// Starts the peak anew. Where the kernel refuses, the peak stays that of the child's whole life,
 /// which can only make us look worse.
 pub(super) fn forget_peak(pid: u32) {
@@ -283,6 +315,18 @@ mod tests {
         let memory = memory_of_status(status).unwrap();
         assert_eq!((memory.resident, memory.peak), (1 << 20, 2 << 20));
         assert_eq!(memory_of_status("VmRSS: 5 kB\n"), None);
+    }
+
+    #[test]
+    fn bytes_read_are_counted() {
+        let text = "rchar: 7000\nwchar: 1\nread_bytes: 4096\nwrite_bytes: 9\n";
+        let read = read_of_io(text).unwrap();
+        assert_eq!(read, BytesRead { called: 7000, disk: 4096 });
+        assert_eq!(read.since(BytesRead { called: 1000, disk: 0 }).called, 6000);
+        assert_eq!(read_of_io("rchar: 7000\n"), None);
+        let before = BytesRead::of(std::process::id()).unwrap();
+        let bytes = fs::read("/proc/self/exe").unwrap().len() as u64;
+        assert!(BytesRead::of(std::process::id()).unwrap().since(before).called >= bytes);
     }
 
     /// Burns CPU on this very thread until the kernel has charged some of it.

@@ -74,11 +74,11 @@ impl StoreBench {
 }
 
 /// Both, the second first in odd rounds.
-fn pair<T>(
+pub(super) fn pair<T, U>(
     round: u32,
     first: impl FnOnce() -> Result<T, BenchError>,
-    second: impl FnOnce() -> Result<T, BenchError>,
-) -> Result<(T, T), BenchError> {
+    second: impl FnOnce() -> Result<U, BenchError>,
+) -> Result<(T, U), BenchError> {
     if round.is_multiple_of(2) {
         let first = first()?;
         return Ok((first, second()?));
