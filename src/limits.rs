@@ -295,6 +295,10 @@ pub const FOREIGN_LOCK_LIFE: Duration = Duration::from_secs(3600);
 
 /// Images that a scrubber asks the database for at once.
 pub const SCRUB_PAGE: u32 = 500;
+/// Images in a row of which their store does not answer, before a pass of a scrubber leaves the
+/// others in that store to the next pass: three waits of a minute for a cluster that is down, and
+/// not one for each of a thousand images.
+pub const SCRUB_SILENT_MAX: u32 = 3;
 /// How long the data of a deleted image is left to whoever has begun to remove it, before another
 /// scrubber tries. Two that try at once only waste the work of one.
 pub const SCRUB_LEASE: Duration = Duration::from_secs(120);

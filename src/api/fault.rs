@@ -328,6 +328,7 @@ impl From<MetaError> for Fault {
             MetaError::Database(_) => unavailable(&error, "The image database"),
             MetaError::Schema { .. }
             | MetaError::Corrupt { .. }
+            | MetaError::WrongKey { .. }
             | MetaError::NoRandom
             | MetaError::Open { .. } => internal(&error),
         }

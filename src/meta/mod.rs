@@ -205,6 +205,15 @@ pub enum MetaError {
         /// What it holds.
         value: String,
     },
+    /// A location that was encrypted with another key than ours.
+    #[error(
+        "row {id}: a location can't be read; `[DEFAULT] metadata_encryption_key` has to be the key \
+         that it was written with"
+    )]
+    WrongKey {
+        /// The row's key.
+        id: String,
+    },
 }
 
 impl From<DbError> for MetaError {
@@ -321,7 +330,8 @@ pub trait Repo:
 
     /// Locations whose data is still to be removed: those of `deleted` images and withdrawn ones
     /// of live images, not those of `pending_delete` images, nor of images that glance-scrubber
-    /// has brought back. At start, what a crash left behind.
+    /// has brought back. At start, what a crash left behind. Rows that can't be read are logged and
+    /// left out.
     async fn unfinished_deletes(&self) -> Result<BTreeMap<ImageId, Vec<Location>>, MetaError>;
 
     /// Answers whether the database can be reached at all.
@@ -402,7 +412,7 @@ pub trait Scrubs {
 
     /// Locations of `deleted` images whose data should be gone, that nobody has touched since
     /// `before`: whoever had claimed them was cut short, or a store failed. Rows that can't be read
-    /// are logged and left out.
+    /// are logged and left out, and their image is there without them.
     async fn left_over(
         &self,
         before: OffsetDateTime,

@@ -158,9 +158,11 @@ pub(super) fn location(
     id: &'static str,
     urls: &Urls,
 ) -> Result<Location, MetaError> {
+    let stored = fields.need("value", fields.str("value")?)?;
+    let wrong_key = || MetaError::WrongKey { id: fields.owner_id.to_owned() };
     Ok(Location {
         id: Some(fields.required_count(id)?),
-        url: fields.parse("value", |stored| urls.read(stored))?,
+        url: urls.read(stored).ok_or_else(wrong_key)?,
         metadata: fields.parse_some("meta_data", parse_metadata)?.unwrap_or_default(),
         status: fields.parse("status", LocationStatus::parse)?,
     })

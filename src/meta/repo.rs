@@ -28,7 +28,6 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::record::{self, Fields};
 use super::sql::{Db, connect_once, sql};
 use super::urls::Urls;
 use super::{Commit, ListQuery, LocationsMax, MetaError, Purge, Repo, purge, schema};
@@ -324,14 +323,7 @@ impl Repo for SqlRepo {
     }
 
     async fn unfinished_deletes(&self) -> Result<BTreeMap<ImageId, Vec<Location>>, MetaError> {
-        let mut by_image: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for row in &self.db.ask(unfinished()).await? {
-            let fields = Fields::new(row, "image_id")?;
-            let id = fields.parsed_id("image_id")?;
-            let location = record::location(&fields, "id", &self.urls)?;
-            by_image.entry(id).or_default().push(location);
-        }
-        Ok(by_image)
+        Ok(scrubs::by_image(&self.db.ask(unfinished()).await?, &self.urls))
     }
 
     async fn ping(&self) -> Result<(), MetaError> {

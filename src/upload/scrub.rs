@@ -6,8 +6,12 @@
 //! several scrubbers one removes its data, and nobody brings back what is being removed. A scrubber
 //! that is killed after that leaves locations that say so, which the next pass, of whichever server,
 //! goes on with. Data that is gone already counts as removed.
+//!
+//! A store that does not answer costs a pass a few waits: then its images are left to the next one,
+//! and those in other stores go on.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -16,7 +20,7 @@ use time::OffsetDateTime;
 use super::janitor::erase;
 use crate::config::Scrub;
 use crate::image::{Image, ImageId, Location};
-use crate::limits::SCRUB_PAGE;
+use crate::limits::{SCRUB_PAGE, SCRUB_SILENT_MAX};
 use crate::meta::{MetaError, Repo};
 use crate::observe::Metrics;
 use crate::observe::metrics::ScrubResult;
@@ -84,14 +88,14 @@ impl Scrubber {
     /// # Errors
     /// When records can't be read or changed.
     pub async fn pass(&self, lease: Duration) -> Result<Scrubbed, MetaError> {
-        let mut scrubbed = Scrubbed::default();
-        self.finish(ago(lease), &mut scrubbed).await?;
+        let (mut scrubbed, silent) = (Scrubbed::default(), Silent::default());
+        self.finish(ago(lease), &silent, &mut scrubbed).await?;
         let (before, mut after) = (ago(self.options.delay), None);
         loop {
             let due = self.repo.due_scrubs(before, after.as_ref(), SCRUB_PAGE).await?;
             let Some(last) = due.last() else { return Ok(scrubbed) };
             after = Some(last.clone());
-            let scrubs = due.into_iter().map(|id| self.scrub(id, before));
+            let scrubs = due.into_iter().map(|id| self.scrub(id, before, &silent));
             let mut scrubs =
                 futures_util::stream::iter(scrubs).buffer_unordered(self.options.at_once);
             while let Some(result) = scrubs.next().await {
@@ -106,19 +110,27 @@ impl Scrubber {
     async fn finish(
         &self,
         before: OffsetDateTime,
+        silent: &Silent,
         scrubbed: &mut Scrubbed,
     ) -> Result<(), MetaError> {
         for (id, locations) in self.repo.left_over(before).await? {
-            let mut taken = Vec::new();
+            // One without locations has those that can't be read.
+            let (mut taken, mut is_kept) = (Vec::new(), locations.is_empty());
             for location in locations {
                 let row = location.id.unwrap_or_default();
-                if self.repo.take_left_over(row, before).await? {
+                if self.refuses(&id, &location, silent).await {
+                    is_kept = true;
+                } else if self.repo.take_left_over(row, before).await? {
                     taken.push(location);
                 }
             }
-            if !taken.is_empty() {
-                let result = self.erase(&id, &taken).await?;
-                self.count(result, scrubbed);
+            if !taken.is_empty() && self.erase(&id, &taken).await? == ScrubResult::Kept {
+                is_kept = true;
+            }
+            match is_kept {
+                true => self.count(ScrubResult::Kept, scrubbed),
+                false if taken.is_empty() => {}
+                false => self.count(ScrubResult::Removed, scrubbed),
             }
         }
         Ok(())
@@ -129,21 +141,17 @@ impl Scrubber {
         &self,
         id: ImageId,
         before: OffsetDateTime,
+        silent: &Silent,
     ) -> Result<Option<ScrubResult>, MetaError> {
         let locations = match self.repo.scrub_locations(&id).await {
-            Err(error @ MetaError::Corrupt { .. }) => {
+            Err(error @ (MetaError::Corrupt { .. } | MetaError::WrongKey { .. })) => {
                 tracing::error!(image_id = %id, %error, "image data stays");
                 return Ok(Some(ScrubResult::Kept));
             }
             locations => locations?,
         };
         for location in &locations {
-            if let Some(error) = self.refusal(location).await {
-                if error.kind() == StoreErrorKind::InUse {
-                    tracing::info!(image_id = %id, %error, "image data is in use and stays");
-                } else {
-                    tracing::warn!(image_id = %id, %error, "image data stays");
-                }
+            if self.refuses(&id, location, silent).await {
                 return Ok(Some(ScrubResult::Kept));
             }
         }
@@ -153,10 +161,22 @@ impl Scrubber {
         }
     }
 
-    /// Why a store would not remove what is at a location.
-    async fn refusal(&self, location: &Location) -> Option<StoreError> {
+    /// Whether a store would not remove what is at a location, or can't be asked; says why.
+    async fn refuses(&self, id: &ImageId, location: &Location, silent: &Silent) -> bool {
+        let store = self.stores.of_location(location).map_or("", |store| store.id());
+        if silent.is_left(store) {
+            tracing::debug!(image_id = %id, store, "image data stays until the next pass");
+            return true;
+        }
         let asked = self.stores.may_delete(location).await;
-        asked.err().filter(|error| !error.is_gone())
+        silent.note(store, &asked);
+        let Some(error) = asked.err().filter(|error| !error.is_gone()) else { return false };
+        if error.kind() == StoreErrorKind::InUse {
+            tracing::info!(image_id = %id, %error, "image data is in use and stays");
+        } else {
+            tracing::warn!(image_id = %id, %error, "image data stays");
+        }
+        true
     }
 
     async fn erase(&self, id: &ImageId, locations: &[Location]) -> Result<ScrubResult, MetaError> {
@@ -200,6 +220,33 @@ impl Scrubber {
     }
 }
 
+/// Stores that have not answered in this pass, with how many images in a row.
+#[derive(Debug, Default)]
+struct Silent(Mutex<HashMap<String, u32>>);
+
+impl Silent {
+    /// Whether a store's images are left to the next pass.
+    fn is_left(&self, store: &str) -> bool {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(store).is_some_and(|&count| count >= SCRUB_SILENT_MAX)
+    }
+
+    fn note(&self, store: &str, asked: &Result<(), StoreError>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_silent =
+            asked.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Unavailable);
+        if !is_silent {
+            counts.remove(store);
+            return;
+        }
+        let count = counts.entry(store.to_owned()).or_default();
+        *count += 1;
+        if *count == SCRUB_SILENT_MAX {
+            tracing::warn!(store, "the store does not answer; its images stay until the next pass");
+        }
+    }
+}
+
 /// So long ago; what is before all time is at its beginning.
 fn ago(time: Duration) -> OffsetDateTime {
     OffsetDateTime::now_utc()
@@ -214,7 +261,7 @@ mod tests {
     use super::*;
     use crate::config::{Database, Durability};
     use crate::image::Status;
-    use crate::meta::SqlRepo;
+    use crate::meta::{Scrubs, SqlRepo};
     use crate::store::faulty::{Call, Fault, Faulty};
     use crate::store::memory::MemoryStore;
     use crate::store::{Entry, SizeHint, Store};
@@ -244,8 +291,12 @@ mod tests {
 
         /// An active image with data.
         async fn active(&self) -> ImageId {
+            self.active_in(&self.memory).await
+        }
+
+        async fn active_in(&self, store: &MemoryStore) -> ImageId {
             let mut image = Image::queued(ImageId::random());
-            let draft = self.memory.begin(&image.id, SizeHint::Unknown).await.unwrap();
+            let draft = store.begin(&image.id, SizeHint::Unknown).await.unwrap();
             image.locations = vec![draft.seal().await.unwrap()];
             image.status = Status::Active;
             self.repo.create(&image).await.unwrap();
@@ -309,6 +360,45 @@ mod tests {
         let scrubber = world.scrubber(gone.0, gone.1, Duration::ZERO);
         assert!(matches!(scrubber.restore(&deleted).await, Err(NotRestored::NoData(_))));
         assert_eq!(scrubber.pass(Duration::ZERO).await.unwrap(), Scrubbed { removed: 1, kept: 0 });
+    }
+
+    /// Its images wait for the next pass after a few waits, whether they were begun with or not, and
+    /// those in another store don't.
+    #[tokio::test]
+    async fn pg_02_a_store_that_does_not_answer_holds_up_no_other() {
+        const DOWN: usize = SCRUB_SILENT_MAX as usize;
+        let (world, other) = (World::new().await, MemoryStore::new("other"));
+        for number in 0..DOWN + 3 {
+            let id = world.deleted().await;
+            if number == 0 {
+                world.repo.begin_scrub(&id, ago(Duration::ZERO)).await.unwrap().unwrap();
+            }
+        }
+        for _ in 0..3 {
+            let id = world.active_in(&other).await;
+            world.repo.delete(&id, true).await.unwrap();
+        }
+        // Down for as many calls as there are layers.
+        let fault = Fault::Fails(StoreErrorKind::Unavailable);
+        let mut calls = None;
+        let mut down: Arc<dyn Store> = Arc::new(world.memory.clone());
+        for _ in 0..DOWN {
+            let layer = Faulty::new(down, Call::MayDelete, 0, fault);
+            calls = Some(layer.clone());
+            down = Arc::new(layer);
+        }
+        let entry = |store| Entry { store, description: None, weight: 0 };
+        let entries = vec![entry(down), entry(Arc::new(other.clone()))];
+        let stores = Arc::new(Registry::from_entries(entries, "memory", true));
+        let scrubber = Scrubber::new(world.repo.clone(), stores, Scrub::default(), Metrics::new());
+        let kept = DOWN as u64 + 3;
+        let first = scrubber.pass(Duration::ZERO).await.unwrap();
+        assert_eq!(first, Scrubbed { removed: 3, kept });
+        assert_eq!(calls.unwrap().calls(), DOWN, "it was asked again and again");
+        assert_eq!(other.holds(), (0, 0));
+        let second = scrubber.pass(Duration::ZERO).await.unwrap();
+        assert_eq!(second, Scrubbed { removed: kept, kept: 0 });
+        assert_eq!(world.memory.holds(), (0, 0));
     }
 
     #[tokio::test]

@@ -78,15 +78,7 @@ impl Scrubs for SqlRepo {
              WHERE location.status = 'pending_delete' AND images.status = 'deleted'
                AND (location.updated_at IS NULL OR location.updated_at <= ?1)
              ORDER BY location.id");
-        let mut by_image: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for row in &self.db.ask(left.bind(before)).await? {
-            let of = || Fields::new(row, "image_id")?.parsed_id("image_id");
-            match of().and_then(|id| Ok((id, location(row, &self.urls)?))) {
-                Ok((id, location)) => by_image.entry(id).or_default().push(location),
-                Err(error) => tracing::error!(%error, "image data stays"),
-            }
-        }
-        Ok(by_image)
+        Ok(by_image(&self.db.ask(left.bind(before)).await?, &self.urls))
     }
 
     async fn take_left_over(
@@ -142,6 +134,24 @@ const LATELY: &str = "SELECT * FROM image_locations
 
 fn location(row: &Row, urls: &Urls) -> Result<Location, MetaError> {
     record::location(&Fields::new(row, "image_id")?, "id", urls)
+}
+
+/// Locations by image. One that can't be read is named in the log and left out; its image is there
+/// all the same.
+pub(super) fn by_image(rows: &[Row], urls: &Urls) -> BTreeMap<ImageId, Vec<Location>> {
+    let mut by_image: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in rows {
+        let id = Fields::new(row, "image_id").and_then(|fields| fields.parsed_id("image_id"));
+        let read = id.and_then(|id| {
+            let kept = by_image.entry(id).or_default();
+            kept.push(location(row, urls)?);
+            Ok(())
+        });
+        if let Err(error) = read {
+            tracing::error!(%error, "image data stays");
+        }
+    }
+    by_image
 }
 
 /// When an image was deleted that can be brought back; nobody changes it from now on.

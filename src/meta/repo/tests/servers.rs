@@ -295,6 +295,18 @@ async fn dw_10_locations_are_encrypted_where_there_is_a_key() {
         assert_eq!(repo.get(&old.id).await.unwrap().locations[0].url, "file:///a");
         assert_eq!(repo.delete(&image.id, false).await.unwrap()[0].url, url);
         assert_eq!(repo.unfinished_deletes().await.unwrap()[&image.id][0].url, url);
+
+        // With another key nothing is taken for a URL, and nothing else fails for it.
+        let key = Some(Secret::new("fedcba9876543210"));
+        let database = Database { encryption_key: key, ..plain.clone() };
+        let wrong = SqlRepo::open(&database, Durability::None, &Metrics::new()).await.unwrap();
+        assert!(wrong.unfinished_deletes().await.unwrap()[&image.id].is_empty());
+        assert_eq!(wrong.get(&old.id).await.unwrap().locations[0].url, "file:///a");
+        let mut fresh = Image { id: ImageId::random(), ..image.clone() };
+        fresh.locations = vec![Location::new(url.into(), None)];
+        repo.create(&fresh).await.unwrap();
+        let read = wrong.get(&fresh.id).await;
+        assert!(matches!(read, Err(MetaError::WrongKey { .. })), "{read:?}");
         scratch.finish().await;
     }
 }
