@@ -7,6 +7,7 @@
 //! with the two in each other's place.
 
 mod scrubbing;
+mod staging;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -113,6 +114,8 @@ const TURNS: [(Side, Side); 2] = [(Side::Ours, Side::Theirs), (Side::Theirs, Sid
 struct Pair {
     theirs: Glance,
     ours: Server,
+    /// Glance's files, where they are not ours.
+    _their_own: Option<Setup>,
 }
 
 impl Pair {
@@ -123,26 +126,23 @@ impl Pair {
 
     /// The same with another configuration, on a database of this name.
     fn with(server: &str, name: &str, change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
-        let glance = env::directory("glance")?;
-        let url = fs::read_to_string(env::directory(server)?.join("url")).unwrap();
-        let url = database(&glance, url.trim(), name).replace('$', "$$");
-        let setup = Setup::new()
-            .set("database", "connection", &url)
-            .set("DEFAULT", "show_multiple_locations", "true")
-            .set("DEFAULT", "show_image_direct_url", "true")
-            .set("import_filtering_opts", "allowed_hosts", "[127.0.0.1]")
-            .set("import_filtering_opts", "allowed_ports", "[]")
-            .set("paste_deploy", "flavor", "trusted-auth")
-            .set("glissade", "trusted_proxies", "127.0.0.0/8");
-        let setup = change(setup);
-        let config = setup.write().display().to_string();
-        let synced = glissade(&["db", "sync", "--config-file", &config]).output().unwrap();
-        assert!(synced.status.success(), "{synced:?}");
-        for store in ["fast", "slow", "staging", "tasks"] {
-            fs::create_dir(setup.root().join(store)).unwrap();
+        let (glance, url) = place(server, name)?;
+        let setup = change(prepared(&url));
+        let theirs = Glance::start(&glance, synced(&setup));
+        Some(Self { theirs, ours: setup.start(), _their_own: None })
+    }
+
+    /// The same with a glance-api on another host: only database and stores are ours, too.
+    fn apart(server: &str, name: &str, change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
+        let (glance, url) = place(server, name)?;
+        let (setup, mut their_own) = (change(prepared(&url)), prepared(&url));
+        for store in ["fast", "slow"] {
+            let directory = setup.root().join(store).display().to_string();
+            their_own = their_own.set(store, "filesystem_store_datadir", &directory);
         }
-        let theirs = Glance::start(&glance, setup.root());
-        Some(Self { theirs, ours: setup.start() })
+        synced(&setup);
+        let theirs = Glance::start(&glance, synced(&their_own));
+        Some(Self { theirs, ours: setup.start(), _their_own: Some(their_own) })
     }
 
     fn conn(&self, side: Side) -> Conn {
@@ -217,6 +217,38 @@ impl Pair {
     fn file(&self, image: &str) -> PathBuf {
         self.ours.store("fast").join(image)
     }
+}
+
+/// Where Glance is, and an empty database of this server.
+fn place(server: &str, name: &str) -> Option<(PathBuf, String)> {
+    let glance = env::directory("glance")?;
+    let url = fs::read_to_string(env::directory(server)?.join("url")).unwrap();
+    let url = database(&glance, url.trim(), name).replace('$', "$$");
+    Some((glance, url))
+}
+
+/// What both need to be one service.
+fn prepared(url: &str) -> Setup {
+    Setup::new()
+        .set("database", "connection", url)
+        .set("DEFAULT", "show_multiple_locations", "true")
+        .set("DEFAULT", "show_image_direct_url", "true")
+        .set("import_filtering_opts", "allowed_hosts", "[127.0.0.1]")
+        .set("import_filtering_opts", "allowed_ports", "[]")
+        .set("paste_deploy", "flavor", "trusted-auth")
+        .set("glissade", "trusted_proxies", "127.0.0.0/8")
+}
+
+/// Writes a configuration and makes what is in it: the database's tables, where they are not there,
+/// and the directories.
+fn synced(setup: &Setup) -> &Path {
+    let config = setup.write().display().to_string();
+    let synced = glissade(&["db", "sync", "--config-file", &config]).output().unwrap();
+    assert!(synced.status.success(), "{synced:?}");
+    for store in ["fast", "slow", "staging", "tasks"] {
+        fs::create_dir(setup.root().join(store)).unwrap();
+    }
+    setup.root()
 }
 
 /// An empty database beside the one of a URL.

@@ -18,28 +18,32 @@ use crate::common::{Body, Random, Server, Setup, Upload, eventually, glissade, n
 
 const PATCH: (&str, &str) = ("Content-Type", "application/openstack-images-v2.1-json-patch");
 
-fn delayed() -> Setup {
+/// Keys to encrypt locations with.
+pub(crate) const KEY: &str = "0123456789abcdef";
+pub(crate) const WRONG_KEY: &str = "fedcba9876543210";
+
+pub(crate) fn delayed() -> Setup {
     Setup::new().set("DEFAULT", "delayed_delete", "true")
 }
 
-fn command(root: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn command(root: &Path, arguments: &[&str]) -> Command {
     let config = root.join("glance-api.conf").display().to_string();
     glissade(&[&["scrub", "--config-file", &config], arguments].concat())
 }
 
 /// Runs `glissade scrub` on a server's configuration.
-fn scrub(server: &Server, arguments: &[&str]) -> Output {
+pub(crate) fn scrub(server: &Server, arguments: &[&str]) -> Output {
     command(server.root(), arguments).output().unwrap()
 }
 
 /// Images scrubbed and kept, as one pass says.
 #[track_caller]
-fn pass(server: &Server) -> (u64, u64) {
+pub(crate) fn pass(server: &Server) -> (u64, u64) {
     said(&scrub(server, &[]))
 }
 
 #[track_caller]
-fn said(output: &Output) -> (u64, u64) {
+pub(crate) fn said(output: &Output) -> (u64, u64) {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
@@ -47,16 +51,38 @@ fn said(output: &Output) -> (u64, u64) {
 }
 
 #[track_caller]
-fn refuses(output: &Output, why: &str) {
+pub(crate) fn refuses(output: &Output, why: &str) {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains(why), "{output:?}");
 }
 
 /// Another file for the scrubber than the server's, as clouds have it: only the time differs.
-fn scrub_at_once(server: &Server) {
+pub(crate) fn scrub_at_once(server: &Server) {
+    replace_in_configuration(server, "scrub_time = 3600", "scrub_time = 0");
+}
+
+pub(crate) fn replace_in_configuration(server: &Server, from: &str, to: &str) {
     let path = server.root().join("glance-api.conf");
-    let text = fs::read_to_string(&path).unwrap().replace("scrub_time = 3600", "scrub_time = 0");
-    fs::write(path, text).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    fs::write(path, text.replace(from, to)).unwrap();
+}
+
+/// A pass with the wrong `metadata_encryption_key`.
+pub(crate) fn wrong_key_pass(server: &Server) -> Output {
+    replace_in_configuration(server, KEY, WRONG_KEY);
+    let output = scrub(server, &[]);
+    replace_in_configuration(server, WRONG_KEY, KEY);
+    output
+}
+
+/// It keeps so many images and says why.
+#[track_caller]
+pub(crate) fn wrong_key_keeps(server: &Server, images: u64) {
+    let output = wrong_key_pass(server);
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said(&output), (0, images), "{log}");
+    assert!(log.contains("metadata_encryption_key") && log.contains("image data stays"), "{log}");
 }
 
 #[test]
@@ -130,7 +156,7 @@ fn pg_02_a_daemon_scrubs_until_it_is_told_to_stop() {
     }
     let pid = rustix::process::Pid::from_child(&daemon);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let ended = poll(Duration::from_secs(30), || daemon.try_wait().unwrap());
+    let ended = poll(Duration::from_secs(90), || daemon.try_wait().unwrap());
     assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
 }
 
@@ -206,7 +232,7 @@ fn pg_02_a_server_goes_on_with_what_a_scrubber_has_left() {
     fs::rename(&file, &kept).unwrap();
     // A directory of that name can't be removed as a file: the pass fails half way.
     fs::create_dir(&file).unwrap();
-    let failed = poll(Duration::from_secs(10), || (pass(&server) == (0, 1)).then_some(()));
+    let failed = poll(Duration::from_secs(60), || (pass(&server) == (0, 1)).then_some(()));
     assert!(failed.is_some());
     refuses(&scrub(&server, &["-R", &image]), "is deleted, not pending_delete");
     fs::remove_dir(&file).unwrap();
@@ -217,13 +243,51 @@ fn pg_02_a_server_goes_on_with_what_a_scrubber_has_left() {
     assert_eq!(pass(&server), (0, 0));
 }
 
+/// Where locations are encrypted, they are removed by who has the key and by nobody else. Without it
+/// nothing is removed, claimed or forgotten, a server starts all the same, and says what it can't
+/// read.
+#[test]
+fn dw_10_a_scrubber_with_another_key_removes_nothing() {
+    let setup = delayed().set("DEFAULT", "metadata_encryption_key", KEY).log_may_complain();
+    let mut server = setup.start();
+    let body = Body::new(10, 900);
+    let [waiting, begun] = [(); 2].map(|()| server.create_with(body));
+    let database = fs::read(server.root().join("glance.sqlite")).unwrap();
+    let wal = fs::read(server.root().join("glance.sqlite-wal")).unwrap_or_default();
+    let stored = String::from_utf8_lossy(&[database, wal].concat()).into_owned();
+    assert!(stored.contains(&waiting) && !stored.contains("file://"), "locations are readable");
+
+    // Of one the removal has begun, and failed.
+    assert_eq!(server.delete(&begun), 204);
+    let (file, aside) = (server.store("fast").join(&begun), server.root().join("aside"));
+    fs::rename(&file, &aside).unwrap();
+    fs::create_dir(&file).unwrap();
+    eventually("it is due", || pass(&server) == (0, 1));
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&aside, &file).unwrap();
+    assert_eq!(server.delete(&waiting), 204);
+
+    wrong_key_keeps(&server, 2);
+    replace_in_configuration(&server, KEY, WRONG_KEY);
+    refuses(&scrub(&server, &["--restore", &waiting]), "metadata_encryption_key");
+    server.kill9();
+    server.start_again();
+    assert!(server.log().contains("metadata_encryption_key"), "{}", server.log());
+    for image in [&waiting, &begun] {
+        body.assert_stored_at(&server.store("fast").join(image));
+    }
+    replace_in_configuration(&server, WRONG_KEY, KEY);
+    assert_eq!(pass(&server), (2, 0));
+    assert!(names_in(&server.store("fast")).is_empty());
+}
+
 /// A file that nobody has written to for two hours.
 fn old_file(path: &Path, bytes: usize) {
     fs::write(path, vec![7; bytes]).unwrap();
     grow_old(path);
 }
 
-fn grow_old(path: &Path) {
+pub(crate) fn grow_old(path: &Path) {
     let then = SystemTime::now() - Duration::from_secs(7200);
     File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
 }

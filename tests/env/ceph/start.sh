@@ -120,6 +120,19 @@ make_pool() {
     timeout 60 rbd pool init images
 }
 
+# What a test that was killed has done to the cluster as a whole: it may call itself full, or lack
+# its pool.
+put_right() {
+    local map
+    map=$(ceph --connect-timeout 10 osd dump)
+    if ! grep -q '^full_ratio 0.95$' <<< "$map"; then
+        ceph osd set-nearfull-ratio 0.85
+        ceph osd set-backfillfull-ratio 0.9
+        ceph osd set-full-ratio 0.95
+    fi
+    grep -q "^pool [0-9]* 'images' " <<< "$map" || make_pool
+}
+
 start_osd() {
     local preload
     # What upstream's packages link the OSD with; it halves the CPU of large writes.
@@ -207,7 +220,7 @@ for _ in {1..100}; do
     sleep 0.1
 done
 osd_is_up || { echo "ceph: the OSD did not come up; see $dir/log/osd.0.log" >&2; exit 1; }
-[[ -z $is_new ]] || make_pool
+put_right
 start_rgw
 make_s3_user
 touch "$dir/is-whole"

@@ -8,6 +8,7 @@ use std::process::Output;
 
 use super::*;
 use crate::common::{alone, names_in};
+use crate::scrub::{KEY, said, wrong_key_pass};
 
 impl Pair {
     fn config(&self) -> String {
@@ -123,6 +124,38 @@ fn what_we_bring_back_is_whole_there(pair: &Pair) {
             assert!(pair.data(side, OWNER, &image).body == body.to_vec(), "{side:?}");
         }
     }
+}
+
+/// Locations that either has encrypted are removed by either, with the key alone.
+fn scrubbing_encrypted_on(server: &str) {
+    let _alone = alone();
+    let encrypted = |setup: Setup| {
+        let setup = setup.set("DEFAULT", "metadata_encryption_key", KEY);
+        setup.set("DEFAULT", "delayed_delete", "true")
+    };
+    let Some(pair) = Pair::with(server, "scrubbing_encrypted", encrypted) else { return };
+    for scrubber in [Side::Ours, Side::Theirs] {
+        for (seed, (maker, other)) in TURNS.into_iter().enumerate() {
+            pair.deleted(seed as u64, maker, other);
+            pair.deleted(seed as u64 + 10, maker, maker);
+        }
+        // Where times are whole seconds, the last one is due a moment later.
+        eventually("all are due", || said(&wrong_key_pass(&pair.ours)) == (0, 4));
+        assert_eq!(names_in(&pair.ours.store("fast")).len(), 4);
+        let mut with_the_key = match scrubber {
+            Side::Ours => pair.our_scrubber(&[]),
+            Side::Theirs => pair.their_scrubber(&[]),
+        };
+        eventually("all are gone", || {
+            succeeded(&with_the_key.output().unwrap());
+            names_in(&pair.ours.store("fast")).is_empty()
+        });
+    }
+}
+
+#[test]
+fn scrubbing_encrypted_beside_glance_on_mariadb() {
+    scrubbing_encrypted_on("mariadb");
 }
 
 #[test]
