@@ -7,7 +7,8 @@
 #   loopfs.sh down DIRECTORY
 #
 # The image of a loop file system lies beside the directory, sparse, so that a large one costs
-# only what is written. The loop device goes with the mount.
+# only what is written. The loop device goes with the mount. So does a note of the process that
+# asked: what one that is dead has left is taken away before another is made.
 set -euo pipefail
 
 cannot() {
@@ -30,11 +31,34 @@ make_image() {
     esac
 }
 
+# A process by its id and the time of its start: ids are used again by the system.
+process() {
+    local stat
+    stat=$(cat "/proc/$1/stat" 2> /dev/null) || return 1
+    # The name before it may have blanks.
+    stat=${stat##*) }
+    echo "$1 $(cut -d ' ' -f 20 <<< "$stat")"
+}
+
+# Takes away mounts whose process has died. One that another script takes away meanwhile is gone.
+take_away_stale() {
+    local directory owner
+    while read -r _ directory _; do
+        owner=$(cat "$directory.owner" 2> /dev/null) || continue
+        if [[ $(process "${owner%% *}") != "$owner" ]]; then
+            echo "loopfs: $directory was left by a process that is dead" >&2
+            down "$directory" || true
+        fi
+    done < /proc/mounts
+}
+
 up() {
     local kind=$1 bytes=$2 directory=$3
     PATH=$PATH:/usr/sbin:/sbin
     [[ $(id -u) == 0 ]] || cannot "mounting a $kind file system needs root"
+    take_away_stale
     mkdir -p "$directory"
+    process "$PPID" > "$directory.owner"
     if [[ $kind == tmpfs ]]; then
         mount -t tmpfs -o "size=$bytes" glissade-test "$directory" || cannot "tmpfs refused"
         return
@@ -51,7 +75,7 @@ again() {
 
 down() {
     umount "$1" 2> /dev/null || umount --lazy "$1"
-    rm -f "$1.img"
+    rm -f "$1.img" "$1.owner"
 }
 
 case ${1:-} in

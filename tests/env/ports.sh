@@ -1,11 +1,15 @@
 # What start scripts share: a port of loopback that nobody listens on. Sourced.
 
+is_free() {
+    ! ss -Hltn "( sport = :$1 )" | grep -q .
+}
+
 # free_port NAME FIRST   one of a hundred from FIRST on, the next one being free too: some servers
 #                        need a pair
 free_port() {
     local port
     for ((port = $2; port < $2 + 100; port += 2)); do
-        if ! ss -Hltn "( sport = :$port or sport = :$((port + 1)) )" | grep -q .; then
+        if is_free "$port" && is_free $((port + 1)); then
             echo "$port"
             return
         fi

@@ -3,7 +3,8 @@
 #
 #   start.sh DIRECTORY      afterwards: DIRECTORY/cloud.json says where it is and who there is
 #
-# One that runs is left alone; one that was stopped is started again with its data and its port.
+# One that runs is left alone; one that was stopped is started again with its data, and with its
+# port unless somebody else listens there by now.
 # people.py says who there is.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -74,6 +75,18 @@ sqlite3.connect(sys.argv[1]).execute("pragma journal_mode=wal")' "$dir/keystone.
         --bootstrap-admin-url "$url" --bootstrap-public-url "$url" --bootstrap-internal-url "$url"
 }
 
+# The port is written down in the catalog, too.
+move() {
+    local old=$url
+    free_port keystone 13800 > "$dir/port"
+    url=http://127.0.0.1:$(cat "$dir/port")/v3
+    "$bin/python" -c 'import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as keystone:
+    keystone.execute("update endpoint set url = ? where url = ?", sys.argv[2:])' \
+        "$dir/keystone.db" "$url" "$old"
+    sed -i "s|$old|$url|" "$dir/cloud.json"
+}
+
 serve() {
     rm -f "$dir/log/gunicorn.log"
     # It must outlive this script and keep none of its descriptors.
@@ -82,8 +95,9 @@ serve() {
         --keep-alive 30 --log-file "$dir/log/gunicorn.log" wsgi:application \
         > "$dir/log/stdout.log" 2>&1 < /dev/null &
     for _ in {1..300}; do
+        # Whoever answers there may be another Keystone.
+        ! grep -qs -e 'exited with code' -e 'Connection in use' "$dir/log/gunicorn.log" || break
         ! curl --silent --fail --max-time 20 --output /dev/null "$url" || return 0
-        ! grep -qs 'exited with code' "$dir/log/gunicorn.log" || break
         sleep 0.2
     done
     echo "keystone: does not answer; the end of its log:" >&2
@@ -101,6 +115,7 @@ url=http://127.0.0.1:$(cat "$dir/port")/v3
 echo "$bin/python" > "$dir/python"
 is_new=
 [[ -e $dir/is-whole ]] || { is_new=yes; make_cloud; }
+is_free "$(cat "$dir/port")" || move
 serve
 [[ -z $is_new ]] || "$bin/python" "$here/people.py" "$url" > "$dir/cloud.json"
 touch "$dir/is-whole"
