@@ -281,7 +281,7 @@ mod tests {
                 second.display()
             );
             let watch = Watch::default();
-            let wait = if how == "late" { Duration::from_secs(1) } else { AMPLE.wait };
+            let wait = if how == "late" { Duration::from_secs(5) } else { AMPLE.wait };
             let bounds = Bounds { wait, ..AMPLE };
             let arguments = ["-c".to_owned(), script];
             let mut running = Box::pin(run(Path::new("/bin/sh"), &arguments, b"", bounds, &watch));

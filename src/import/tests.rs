@@ -209,7 +209,7 @@ impl World {
 
     /// A task when it has ended.
     async fn ended(&self, task: &str) -> Task {
-        for _ in 0..2000 {
+        for _ in 0..12_000 {
             let task = self.repo.task(task).await.unwrap();
             if ["success", "failure"].contains(&&*task.status) {
                 return task;
@@ -220,10 +220,18 @@ impl World {
     }
 
     async fn is_staged(&self, id: &ImageId) -> bool {
-        // It goes after the end is recorded.
-        let staging = self.stores.staging().unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        staging.staged(id).await.unwrap().is_some()
+        self.stores.staging().unwrap().staged(id).await.unwrap().is_some()
+    }
+
+    /// Waits until nothing is staged any more: it goes after the end is recorded.
+    async fn is_unstaged(&self, id: &ImageId) -> bool {
+        for _ in 0..6000 {
+            if !self.is_staged(id).await {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
     }
 
     /// Images with files in the file store.
@@ -276,7 +284,7 @@ async fn if_06_if_15_staged_data_becomes_the_images_in_every_store() {
     assert_eq!(image.locations.len(), 3);
     assert!(world.file(&id).unwrap() == data && *world.memory.object(&id).unwrap() == data);
     assert!(*world.bad.object(&id).unwrap() == data);
-    assert!(!world.is_staged(&id).await);
+    assert!(world.is_unstaged(&id).await);
 }
 
 /// All stores have to have it, and one fails: nothing is left, and the image is staged as before.

@@ -169,7 +169,7 @@ fn a_dropped_receive_keeps_its_slot_until_the_completion() {
         assert_eq!(held, 1, "the kernel may still write to it");
         near.write_all(&[1; 100]).unwrap();
         drop(near);
-        for _ in 0..500 {
+        for _ in 0..6000 {
             if arena.figures().in_use == 0 {
                 return;
             }

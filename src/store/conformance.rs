@@ -49,7 +49,7 @@ pub(crate) async fn run_all(bench: Bench<'_>) {
 }
 
 /// How often something that comes by itself is looked for, and the pause between.
-const LOOKS: usize = 1000;
+const LOOKS: usize = 6000;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes without a pattern that a misplaced chunk could hide behind; never a chunk of zeros.

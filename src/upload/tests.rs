@@ -85,7 +85,7 @@ impl World {
     /// Uploads again. A claim that was dropped while the database worked may become visible after
     /// `settles` has looked, and is restored at once: only then is a second try due.
     async fn retry(&self, id: &ImageId, data: &[u8]) {
-        for _ in 0..100 {
+        for _ in 0..6000 {
             match self.upload(id, data).await {
                 Err(UploadError::WrongState { .. }) => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -108,7 +108,7 @@ impl World {
     /// nothing left, or truly `active`, when the drop came after the commit had been sent.
     async fn settles(&self, id: &ImageId, data: &[u8]) -> Status {
         let mut image = self.uploads.repo.get(id).await.unwrap();
-        for _ in 0..500 {
+        for _ in 0..6000 {
             let is_idle = self.uploads.arena.figures().in_use == 0;
             match image.status {
                 Status::Queued if is_idle && self.files() == 0 => break,

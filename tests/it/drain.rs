@@ -3,7 +3,7 @@
 //! Method: signals in the middle of uploads and downloads.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -36,7 +36,7 @@ fn an_upload_may_finish() {
         server.signal(Signal::TERM);
         let address = server.address();
         eventually("new connections are refused", || Conn::try_open(address).is_err());
-        assert_ne!(idle.end(Duration::from_secs(5)), crate::common::End::Open, "idle connection");
+        assert_ne!(idle.end(Duration::from_secs(60)), crate::common::End::Open, "idle connection");
         finish(&mut conn);
         assert_eq!(server.wait().code(), Some(0));
         BODY.assert_stored_at(&server.store("fast").join(&image));
@@ -55,7 +55,8 @@ fn a_download_may_finish() {
     conn.send(request.as_bytes()).unwrap();
     let head = conn.head().unwrap();
     server.signal(Signal::TERM);
-    std::thread::sleep(Duration::from_millis(300));
+    let address = server.address();
+    eventually("new connections are refused", || Conn::try_open(address).is_err());
     let mut read = 0;
     conn.body(&head, |part| read += part.len() as u64).unwrap();
     assert_eq!(read, body.bytes);
@@ -70,9 +71,8 @@ fn the_grace_ends() {
     let setup = Setup::new().set("glissade", "drain_grace_secs", "1").log_may_complain();
     let mut server = setup.start();
     let (conn, image) = half_way(&server);
-    let began = Instant::now();
+    // Nobody ends the upload but the server.
     server.terminate();
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop(conn);
     server.start_again();
     server.wait_for_status(&image, "queued");
@@ -82,11 +82,10 @@ fn the_grace_ends() {
 
 #[test]
 fn an_idle_server_ends_at_once() {
-    let mut server = Setup::new().start();
+    // Far longer than anybody waits here for the end of a server.
+    let mut server = Setup::new().set("glissade", "drain_grace_secs", "3600").start();
     let _idle: Vec<Conn> = (0..10).map(|_| server.conn()).collect();
-    let began = Instant::now();
     assert_eq!(server.terminate().code(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]

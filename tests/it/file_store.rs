@@ -81,7 +81,7 @@ fn a_store_that_turns_read_only_keeps_and_serves_its_data() {
 /// A FIFO that nobody writes to is a file that does not open, as on a mount whose server is away.
 #[test]
 fn fs_09_a_file_that_does_not_open_is_a_503_and_keeps_no_server_alive() {
-    let setup = Setup::new().set("fast", "filesystem_store_timeout", "1").log_may_complain();
+    let setup = Setup::new().set("fast", "filesystem_store_timeout", "5").log_may_complain();
     let mut server = setup.start();
     let body = Body::new(1, MIB);
     let (image, other) = (server.create_with(body), server.create_with(body));

@@ -60,7 +60,7 @@ fn one_too_large(server: &Server, mount: &Mount, framing: Framing, slack: u64) {
     assert_eq!(server.delete(&other), 204);
     server.assert_only(&[]);
     let given_back = || mount.free_bytes() + slack >= before;
-    let waited = poll(Duration::from_secs(15), || given_back().then_some(()));
+    let waited = poll(Duration::from_secs(60), || given_back().then_some(()));
     assert!(waited.is_some(), "{} of {before} bytes are free again", mount.free_bytes());
     server.assert_retry_works(&image);
     assert_eq!(server.delete(&image), 204);
@@ -85,7 +85,7 @@ fn filled_by_others(server: &Server, mount: &Mount) {
     Upload::new(&image, body).run(server.address()).assert(413, "full");
     fs::remove_file(&filler).unwrap();
     server.wait_for_status(&image, "queued");
-    let taken = poll(Duration::from_secs(15), || {
+    let taken = poll(Duration::from_secs(60), || {
         let status = Upload::new(&image, body).run(server.address()).status();
         (status == 204).then_some(())
     });

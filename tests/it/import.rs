@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Body, MIB, Random, Server, Setup, Upload, Web, alone, direct, into, poll};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server whose reading is counted.
 fn counted(setup: Setup) -> Setup {

@@ -186,7 +186,7 @@ fn pr_12_a_keystone_that_comes_later_is_found() {
 fn pr_12_a_silent_keystone_costs_those_who_are_not_known() {
     let keystone = Fake::start();
     let setup = keystone.known_to(Setup::new()).log_may_complain();
-    let server = setup.set("keystone_authtoken", "http_connect_timeout", "1").start();
+    let server = setup.set("keystone_authtoken", "http_connect_timeout", "3").start();
     assert_eq!((list(&server, "good"), list(&server, "bad")), (200, 401));
     keystone.feels(Mood::Silent);
     let server = &server;

@@ -153,7 +153,7 @@ impl<'a> User<'a> {
     #[track_caller]
     fn end_of_import(&self, image: &str) -> (String, String) {
         let target = format!("/v2/images/{image}/tasks");
-        let ended = poll(Duration::from_secs(30), || {
+        let ended = poll(Duration::from_secs(120), || {
             let tasks = self.call("GET", &target, JSON, b"").json();
             let task = tasks["tasks"].as_array().unwrap().last().unwrap().clone();
             let text = |key: &str| task[key].as_str().unwrap_or_default().to_owned();

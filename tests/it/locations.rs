@@ -43,8 +43,14 @@ fn add(server: &Server, image: &str, request: &Value) -> Response {
     server.conn().call("POST", &target, &[JSON], request.to_string().as_bytes())
 }
 
-/// Asks and kills, so many microseconds after the request was sent. Tells whether it was answered.
-fn cut_off(server: &mut Server, image: &str, request: &Value, delay: Duration) -> bool {
+/// Asks and kills, so long after the request was sent or answered. Tells whether it was answered.
+fn cut_off(
+    server: &mut Server,
+    image: &str,
+    request: &Value,
+    after: After,
+    delay: Duration,
+) -> bool {
     let mut conn = server.conn();
     let request = request.to_string();
     let head = format!(
@@ -52,13 +58,25 @@ fn cut_off(server: &mut Server, image: &str, request: &Value, delay: Duration) -
          application/json\r\nContent-Length: {}\r\n\r\n{request}",
         request.len()
     );
+    let (answered, is_answered) = std::sync::mpsc::channel();
     let asking = std::thread::spawn(move || {
         let answer = conn.send(head.as_bytes()).and_then(|()| conn.response());
+        let _ = answered.send(());
         answer.is_ok_and(|answer| answer.status() == 202)
     });
+    if after == After::Answered {
+        is_answered.recv().unwrap();
+    }
     std::thread::sleep(delay);
     server.kill9();
     asking.join().unwrap()
+}
+
+/// What a kill waits for.
+#[derive(Clone, Copy, PartialEq)]
+enum After {
+    Sent,
+    Answered,
 }
 
 fn kills(promise: Promise, rounds: u64) {
@@ -76,10 +94,12 @@ fn kills(promise: Promise, rounds: u64) {
     let (mut unasked, mut gone_on) = (0, 0);
     for round in 0..rounds {
         let image = server.create();
-        // The request takes a few milliseconds, reading about fifty.
-        let longest = [8_000, 40_000, 90_000][(round % 3) as usize];
+        // The request takes a few milliseconds, reading about fifty, or more of each.
+        let (after, longest) =
+            [(After::Sent, 8_000), (After::Sent, 40_000), (After::Answered, 60_000)]
+                [(round % 3) as usize];
         let delay = Duration::from_micros(random.below(longest));
-        let is_answered = cut_off(&mut server, &image, &request, delay);
+        let is_answered = cut_off(&mut server, &image, &request, after, delay);
         server.start_again();
         if !is_answered && server.tasks(&image).is_empty() {
             assert_queued(&server, &image);
@@ -172,7 +192,7 @@ fn lf_03_a_delete_ends_the_hashing() {
             server.start_again();
         }
         assert_eq!(server.delete(&image), 204);
-        let over = poll(Duration::from_secs(30), || {
+        let over = poll(Duration::from_secs(120), || {
             let tasks = server.tasks_of_all();
             tasks.iter().all(|task| task["status"] != "processing").then_some(())
         });

@@ -32,7 +32,7 @@ impl Local {
         let log = std::fs::File::create(setup.root().join("server.log")).unwrap();
         let child = command.stderr(log).spawn().unwrap();
         let mut local = Self { child, path, setup };
-        let ready = poll(Duration::from_secs(30), || {
+        let ready = poll(Duration::from_secs(90), || {
             assert!(local.child.try_wait().unwrap().is_none(), "{}", local.log());
             local.path.exists().then_some(())
         });

@@ -18,7 +18,7 @@ use crate::check::{LOOPBACK, document, probe};
 use crate::common::{Body, Conn, Framing, KIB, MIB, Server, Setup, Upload, alone, eventually};
 
 /// Bound for the answer to an upload whose store is away: two pauses and three refusals, with room.
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 const SIGNED_FOR: Duration = Duration::from_secs(60);
 
 /// What the radosgw answered; the head in small letters.

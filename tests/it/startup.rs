@@ -19,7 +19,7 @@ use crate::common::{Body, Conn, Setup, Upload, glissade, log_lines, poll};
 fn run(mut command: Command) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let status = poll(Duration::from_secs(20), || child.try_wait().unwrap());
+    let status = poll(Duration::from_secs(90), || child.try_wait().unwrap());
     if status.is_none() {
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();

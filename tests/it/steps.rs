@@ -30,7 +30,7 @@ use crate::common::{
     program, sums,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// A server that makes no step for so long may have come to an end.
 const QUIET: Duration = Duration::from_millis(300);
 /// No import has so many steps.

@@ -21,13 +21,15 @@ const CAP: u64 = 8 * MIB;
 
 /// A server that may fetch from 127.0.0.1, and from there only.
 fn here() -> Server {
+    setup().start()
+}
+
+fn setup() -> Setup {
     Setup::new()
         .set("import_filtering_opts", "allowed_hosts", "127.0.0.1")
         .set("import_filtering_opts", "allowed_ports", "[]")
         .set("DEFAULT", "image_size_cap", &CAP.to_string())
         .set("DEFAULT", "http_retries", "0")
-        .set("glissade", "stall_grace_secs", "1")
-        .start()
 }
 
 fn from(uri: &str) -> Value {
@@ -122,17 +124,20 @@ fn wf_05_bodies_that_are_none() {
     let stalling = Web::answering(|_, stream| {
         begin(stream, MIB)?;
         stream.write_all(&[7; 1000])?;
-        std::thread::sleep(Duration::from_secs(60));
+        // Longer than anybody waits for the import's end.
+        std::thread::sleep(Duration::from_secs(600));
         Ok(())
     });
-    let said = reason(&server, &stalling.url());
+    let hasty = setup().set("glissade", "stall_grace_secs", "1").start();
+    let said = reason(&hasty, &stalling.url());
     assert!(said.contains("no answer in time"), "{said}");
 
     let silent = Web::answering(|_, _| {
-        std::thread::sleep(Duration::from_secs(60));
+        // Longer than anybody waits for the import's end.
+        std::thread::sleep(Duration::from_secs(600));
         Ok(())
     });
-    let said = reason(&server, &silent.url());
+    let said = reason(&hasty, &silent.url());
     assert!(said.contains("no answer in time"), "{said}");
 
     let short = Web::answering(|_, stream| {

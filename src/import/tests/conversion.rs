@@ -64,7 +64,7 @@ async fn pi_03_d_25_what_comes_is_stored_as_raw() {
         assert_eq!((image.size, image.virtual_size), (size, size), "{called}");
         assert_eq!(image.disk_format.as_deref(), Some("raw"));
         assert_eq!(image.container_format.as_deref(), Some("bare"));
-        assert!(!world.is_staged(&id).await);
+        assert!(world.is_unstaged(&id).await);
         assert_eq!(staging_files(&world), 0, "{called}");
     }
 }

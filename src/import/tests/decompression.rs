@@ -63,7 +63,7 @@ async fn pi_04_what_comes_out_is_the_image() {
         assert_eq!(task.status, "success", "{:?}", task.message);
         assert_eq!(world.repo.get(id).await.unwrap().size, Some(LEN as u64));
         assert!(world.file(id).unwrap() == image && *world.memory.object(id).unwrap() == image);
-        assert!(!world.is_staged(id).await);
+        assert!(world.is_unstaged(id).await);
     }
     let of = |image: Image| (image.checksum, image.os_hash_value, image.virtual_size);
     let recorded = of(world.repo.get(&packed).await.unwrap());
@@ -107,7 +107,7 @@ async fn pi_04_a_failed_import_goes_back_to_the_archive() {
     std::fs::write(&left, "left").unwrap();
     assert_eq!(world.import(&id, direct(), &[&file]).await.status, "success");
     assert!(world.file(&id).unwrap() == image);
-    assert!(!world.is_staged(&id).await && staging(&world).is_empty());
+    assert!(world.is_unstaged(&id).await && staging(&world).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,7 +104,7 @@ async fn lf_03_a_broken_promise_takes_the_location_back() {
     assert_eq!((image.status, image.size, image.locations.len()), (Status::Queued, None, 0));
     assert_eq!((&image.checksum, &image.os_hash_algo, &image.os_hash_value), (&None, &None, &None));
     has_no_marks(&image);
-    for _ in 0..200 {
+    for _ in 0..12_000 {
         if world.memory.object(&other).is_none() {
             break;
         }

@@ -66,7 +66,7 @@ async fn fetched(world: &mut World, uri: &str) -> (Task, Image) {
         }
     }
     assert_eq!(world.uploads.arena.figures().in_use, 0, "every slot is back");
-    assert!(!world.is_staged(&id).await, "nothing is staged on the way");
+    assert!(world.is_unstaged(&id).await, "nothing is staged on the way");
     (task, image)
 }
 

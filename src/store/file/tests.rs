@@ -292,7 +292,7 @@ async fn an_adoption_dropped_at_any_poll_leaves_the_staged_file_alone() {
         }
     }
     // What was placed after its future had gone goes again by itself.
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if std::fs::read_dir(images.path()).unwrap().count() == 0 {
             break;
         }
@@ -315,7 +315,7 @@ async fn what_is_no_plain_file_is_no_image_data() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fs_09_a_file_that_does_not_open_is_given_up_in_time() {
     let dir = TempDir::new().unwrap();
-    let timeout = Some(std::time::Duration::from_millis(100));
+    let timeout = Some(std::time::Duration::from_secs(2));
     let metadata_calls = MetadataCalls { timeout, ..MetadataCalls::default() };
     let store = open(Options { metadata_calls, ..options(&[(dir.path(), 0)]) }, BUFFERED);
     let fifo = dir.path().join("fifo");

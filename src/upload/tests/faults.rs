@@ -30,7 +30,7 @@ impl World {
 
     /// Lanes let go of a chunk at the end of their slice.
     pub(super) async fn is_idle(&self) {
-        for _ in 0..500 {
+        for _ in 0..6000 {
             if self.uploads.arena.figures().in_use == 0 {
                 return;
             }

@@ -84,7 +84,7 @@ async fn a_stage_dropped_at_any_poll_leaves_nothing() {
         let id = world.queued().await;
         let ended = first_polls(world.stage(&id, &data), polls).await;
         let mut last = None;
-        for _ in 0..500 {
+        for _ in 0..6000 {
             let image = world.uploads.repo.get(&id).await.unwrap();
             let is_known = image.properties.contains_key(STAGED_PROPERTY);
             last = Some((image.status, is_known, world.staged(&id).await));

@@ -54,7 +54,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn wait_for_status(&self, image: &str, wanted: &str) {
         let mut last = String::new();
-        let reached = poll(Duration::from_secs(15), || {
+        let reached = poll(Duration::from_secs(60), || {
             last = self.status_of(image);
             (last == wanted).then_some(())
         });

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Body, Response, Server, Upload, names_in, poll};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
 

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 use super::{Conn, Metrics, names_in, poll};
 
 /// Time for a server to start or stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A command of the program under test.
 pub(crate) fn glissade(arguments: &[&str]) -> Command {
@@ -356,7 +356,7 @@ impl Process {
 
     #[track_caller]
     fn wait(mut self) -> ExitStatus {
-        let limit = PATIENCE * 3;
+        let limit = PATIENCE * 2;
         poll(limit, || self.child.try_wait().unwrap()).unwrap_or_else(|| {
             let _ = self.child.kill();
             panic!("the server did not end within {limit:?}")
