@@ -17,13 +17,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::common::{
-    Body, Conn, Framing, Response, Server, Setup, Upload, Web, begin, eventually, glissade, poll,
-    sums,
+    Body, Conn, Framing, PATIENCE, Response, Server, Setup, Upload, Web, begin, eventually,
+    glissade, poll, sums,
 };
 use crate::env;
 
@@ -66,7 +65,7 @@ impl Glance {
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap();
         let mut started = Self { child, root: root.to_owned() };
-        let ready = poll(Duration::from_secs(120), || {
+        let ready = poll(PATIENCE, || {
             let gone = started.child.try_wait().unwrap();
             assert!(gone.is_none(), "{gone:?}: {}", started.log());
             let stream = UnixStream::connect(started.socket()).ok()?;
@@ -201,7 +200,7 @@ impl Pair {
     fn imported(&self, image: &str, stores: &str) -> Value {
         let path = format!("/v2/images/{image}");
         let mut last = Value::Null;
-        let is_there = poll(Duration::from_secs(60), || {
+        let is_there = poll(PATIENCE, || {
             last = self.call(Side::Ours, OWNER, "GET", &path).json();
             let is_over = last["os_glance_importing_to_stores"].as_str().is_none_or(str::is_empty);
             let is_free = last.get("os_glance_import_task").is_none();
@@ -506,7 +505,7 @@ fn of_one_image_there_is_one_import(pair: &Pair, maker: Side, other: Side) {
     let import = format!("{path}/import");
     let copy = |store: &str| json!({"method": {"name": "copy-image"}, "stores": [store]});
     pair.send(maker, ADMIN, "POST", &import, &copy("fast")).assert(202, "");
-    let arrived = poll(Duration::from_secs(60), || gate.has_come().then_some(()));
+    let arrived = poll(PATIENCE, || gate.has_come().then_some(()));
     assert!(arrived.is_some(), "{maker:?} does not begin to copy");
     for side in [maker, other] {
         let refused = pair.send(side, ADMIN, "POST", &import, &copy("slow"));
@@ -532,8 +531,7 @@ struct Gate {
 impl Gate {
     fn wait(&self) {
         self.has_come.store(true, Ordering::SeqCst);
-        let _ =
-            poll(Duration::from_secs(120), || self.is_open.load(Ordering::SeqCst).then_some(()));
+        let _ = poll(PATIENCE, || self.is_open.load(Ordering::SeqCst).then_some(()));
     }
 
     fn has_come(&self) -> bool {

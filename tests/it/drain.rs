@@ -3,11 +3,10 @@
 //! Method: signals in the middle of uploads and downloads.
 
 use std::fs;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::{Body, Conn, KIB, MIB, Server, Setup, Upload, eventually};
+use crate::common::{Body, Conn, KIB, MIB, PATIENCE, Server, Setup, Upload, eventually};
 
 const BODY: Body = Body { seed: 1, bytes: 4 * MIB };
 
@@ -36,7 +35,7 @@ fn an_upload_may_finish() {
         server.signal(Signal::TERM);
         let address = server.address();
         eventually("new connections are refused", || Conn::try_open(address).is_err());
-        assert_ne!(idle.end(Duration::from_secs(60)), crate::common::End::Open, "idle connection");
+        assert_ne!(idle.end(PATIENCE), crate::common::End::Open, "idle connection");
         finish(&mut conn);
         assert_eq!(server.wait().code(), Some(0));
         BODY.assert_stored_at(&server.store("fast").join(&image));

@@ -8,8 +8,8 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use crate::common::{
-    Body, Conn, End, Framing, KIB, MIB, Random, Server, Setup, Upload, alone, eventually, names_in,
-    poll,
+    Body, Conn, End, Framing, KIB, MIB, PATIENCE, Random, Server, Setup, Upload, alone, eventually,
+    names_in, poll,
 };
 
 const ENGINES: [&str; 2] = ["required", "off"];
@@ -81,7 +81,7 @@ fn leave(server: &Server, body: Body, framing: Framing, exit: Exit, sent: u64) {
             if let Ok(answer) = conn.response() {
                 assert!([400, 408].contains(&answer.status()), "{answer:?}");
             }
-            assert_ne!(conn.end(Duration::from_secs(60)), End::Open);
+            assert_ne!(conn.end(PATIENCE), End::Open);
         }
     }
     server.wait_for_status(&image, "queued");
@@ -136,7 +136,7 @@ fn a_long_body_is_the_next_request() {
     if let Ok(answer) = conn.response() {
         assert_eq!(answer.status(), 400);
     }
-    assert_ne!(conn.end(Duration::from_secs(60)), End::Open);
+    assert_ne!(conn.end(PATIENCE), End::Open);
     server.assert_holds(&image, body, "fast");
 }
 
@@ -176,7 +176,7 @@ fn stall(server: &Server, framing: Framing, then: fn(&mut std::net::TcpStream)) 
     if let Ok(answer) = conn.response() {
         assert_eq!(answer.status(), 408, "{}", answer.text());
     }
-    assert_ne!(conn.end(Duration::from_secs(60)), End::Open);
+    assert_ne!(conn.end(PATIENCE), End::Open);
     drop(conn);
     trickle.join().unwrap();
     server.assert_only(&[]);
@@ -419,7 +419,7 @@ fn a_storm_passes() {
                 }
             });
         }
-        let settled = poll(Duration::from_secs(60), || {
+        let settled = poll(PATIENCE, || {
             let images = server.list();
             let is_calm = |image: &serde_json::Value| image["status"] != "saving";
             images.iter().all(is_calm).then_some(images)

@@ -4,9 +4,8 @@
 //! XFS; everything else lies elsewhere.
 
 use std::fs;
-use std::time::Duration;
 
-use crate::common::{Body, Framing, KIB, MIB, Mount, Server, Setup, Upload, alone, poll};
+use crate::common::{Body, Framing, KIB, MIB, Mount, PATIENCE, Server, Setup, Upload, alone, poll};
 
 /// What the small store can't hold.
 const TOO_LARGE: Body = Body { seed: 1, bytes: 640 * MIB };
@@ -60,7 +59,7 @@ fn one_too_large(server: &Server, mount: &Mount, framing: Framing, slack: u64) {
     assert_eq!(server.delete(&other), 204);
     server.assert_only(&[]);
     let given_back = || mount.free_bytes() + slack >= before;
-    let waited = poll(Duration::from_secs(60), || given_back().then_some(()));
+    let waited = poll(PATIENCE, || given_back().then_some(()));
     assert!(waited.is_some(), "{} of {before} bytes are free again", mount.free_bytes());
     server.assert_retry_works(&image);
     assert_eq!(server.delete(&image), 204);
@@ -85,7 +84,7 @@ fn filled_by_others(server: &Server, mount: &Mount) {
     Upload::new(&image, body).run(server.address()).assert(413, "full");
     fs::remove_file(&filler).unwrap();
     server.wait_for_status(&image, "queued");
-    let taken = poll(Duration::from_secs(60), || {
+    let taken = poll(PATIENCE, || {
         let status = Upload::new(&image, body).run(server.address()).status();
         (status == 204).then_some(())
     });

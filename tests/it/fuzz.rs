@@ -8,7 +8,9 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{Body, Conn, Random, Server, Setup, Upload, Web, glissade, log_lines, poll};
+use crate::common::{
+    Body, Conn, PATIENCE, Random, Server, Setup, Upload, Web, glissade, log_lines, poll,
+};
 use crate::databases::over_tls;
 
 /// Requests to a server. A run takes about a third of a minute on a slow machine.
@@ -511,7 +513,7 @@ fn fresh(server: &Server, n: u64) -> String {
 #[track_caller]
 fn assert_tasks_end(server: &Server) {
     let mut left = Vec::new();
-    let over = poll(std::time::Duration::from_secs(60), || {
+    let over = poll(PATIENCE, || {
         let answer = server.call("GET", "/v2/tasks?limit=1000").assert(200, "tasks").json();
         let tasks = answer["tasks"].as_array().unwrap().clone();
         let is_over = |task: &Value| task["status"] == "success" || task["status"] == "failure";

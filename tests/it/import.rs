@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Body, MIB, Random, Server, Setup, Upload, Web, alone, direct, into, poll};
-
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::common::{
+    Body, MIB, PATIENCE, Random, Server, Setup, Upload, Web, alone, direct, into, poll,
+};
 
 /// A server whose reading is counted.
 fn counted(setup: Setup) -> Setup {

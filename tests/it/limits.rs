@@ -9,13 +9,13 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::check::{LOOPBACK, document, probe};
 use crate::common::{
-    Body, Cloud, Conn, Framing, Response, Server, Setup, Upload, Web, eventually, into, poll,
+    Body, Cloud, Conn, Framing, PATIENCE, Response, Server, Setup, Upload, Web, eventually, into,
+    poll,
 };
 
 const MIB: u64 = 1 << 20;
@@ -153,7 +153,7 @@ impl<'a> User<'a> {
     #[track_caller]
     fn end_of_import(&self, image: &str) -> (String, String) {
         let target = format!("/v2/images/{image}/tasks");
-        let ended = poll(Duration::from_secs(120), || {
+        let ended = poll(PATIENCE, || {
             let tasks = self.call("GET", &target, JSON, b"").json();
             let task = tasks["tasks"].as_array().unwrap().last().unwrap().clone();
             let text = |key: &str| task[key].as_str().unwrap_or_default().to_owned();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::{Body, MIB, Random, Response, Server, Setup, Web, alone, poll};
+use crate::common::{Body, MIB, PATIENCE, Random, Response, Server, Setup, Web, alone, poll};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -192,7 +192,7 @@ fn lf_03_a_delete_ends_the_hashing() {
             server.start_again();
         }
         assert_eq!(server.delete(&image), 204);
-        let over = poll(Duration::from_secs(120), || {
+        let over = poll(PATIENCE, || {
             let tasks = server.tasks_of_all();
             tasks.iter().all(|task| task["status"] != "processing").then_some(())
         });

@@ -9,9 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
-use crate::common::{Body, Conn, Setup, Upload, glissade, poll};
+use crate::common::{Body, Conn, PATIENCE, Setup, Upload, glissade, poll};
 
 /// A server on a unix socket.
 struct Local {
@@ -32,7 +31,7 @@ impl Local {
         let log = std::fs::File::create(setup.root().join("server.log")).unwrap();
         let child = command.stderr(log).spawn().unwrap();
         let mut local = Self { child, path, setup };
-        let ready = poll(Duration::from_secs(90), || {
+        let ready = poll(PATIENCE, || {
             assert!(local.child.try_wait().unwrap().is_none(), "{}", local.log());
             local.path.exists().then_some(())
         });

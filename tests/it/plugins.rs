@@ -9,15 +9,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::common::{
-    MIB, Mount, Server, Setup, alone, direct, eventually, has_ended, poll, program,
+    MIB, Mount, PATIENCE, Server, Setup, alone, direct, eventually, has_ended, poll, program,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
 
 fn with_plugins(plugins: &str) -> Setup {

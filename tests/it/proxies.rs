@@ -11,13 +11,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
 
-use crate::common::{Body, Conn, Framing, MIB, Setup, Upload, eventually};
+use crate::common::{Body, Conn, Framing, MIB, PATIENCE, Setup, Upload, eventually};
 use crate::env;
-
-/// No proxy takes longer than this for a request.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The configurations in `etc/`.
 const EVERYTHING: [&str; 2] = ["nginx/glissade-all.conf", "haproxy/glissade-all.cfg"];

@@ -14,7 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use crate::common::{Body, Random, Server, Setup, Upload, eventually, glissade, names_in, poll};
+use crate::common::{
+    Body, PATIENCE, Random, Server, Setup, Upload, eventually, glissade, names_in, poll,
+};
 
 const PATCH: (&str, &str) = ("Content-Type", "application/openstack-images-v2.1-json-patch");
 
@@ -156,7 +158,7 @@ fn pg_02_a_daemon_scrubs_until_it_is_told_to_stop() {
     }
     let pid = rustix::process::Pid::from_child(&daemon);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let ended = poll(Duration::from_secs(90), || daemon.try_wait().unwrap());
+    let ended = poll(PATIENCE, || daemon.try_wait().unwrap());
     assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
 }
 
@@ -199,8 +201,7 @@ fn pg_02_a_killed_scrubber_loses_nothing() {
         let before = left();
         let mut scrubber = command(server.root(), &[]);
         let mut scrubber = scrubber.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let begun =
-            poll(Duration::from_secs(60), || (left() < before || before == 1).then_some(()));
+        let begun = poll(PATIENCE, || (left() < before || before == 1).then_some(()));
         assert!(begun.is_some(), "nothing is removed");
         std::thread::sleep(Duration::from_micros(random.below(4000)));
         scrubber.kill().unwrap();
@@ -232,7 +233,7 @@ fn pg_02_a_server_goes_on_with_what_a_scrubber_has_left() {
     fs::rename(&file, &kept).unwrap();
     // A directory of that name can't be removed as a file: the pass fails half way.
     fs::create_dir(&file).unwrap();
-    let failed = poll(Duration::from_secs(60), || (pass(&server) == (0, 1)).then_some(()));
+    let failed = poll(PATIENCE, || (pass(&server) == (0, 1)).then_some(()));
     assert!(failed.is_some());
     refuses(&scrub(&server, &["-R", &image]), "is deleted, not pending_delete");
     fs::remove_dir(&file).unwrap();

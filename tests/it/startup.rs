@@ -8,18 +8,17 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::{Body, Conn, Setup, Upload, glissade, log_lines, poll};
+use crate::common::{Body, Conn, PATIENCE, Setup, Upload, glissade, log_lines, poll};
 
 /// Runs a command that has to end by itself.
 #[track_caller]
 fn run(mut command: Command) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let status = poll(Duration::from_secs(90), || child.try_wait().unwrap());
+    let status = poll(PATIENCE, || child.try_wait().unwrap());
     if status.is_none() {
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();

@@ -26,11 +26,10 @@ use serde_json::{Value, json};
 
 use self::trace::{Known, Trace};
 use crate::common::{
-    Body, Conn, KIB, Response, Server, Setup, Web, direct, eventually, has_ended, into, names_in,
-    program, sums,
+    Body, Conn, KIB, PATIENCE, Response, Server, Setup, Web, direct, eventually, has_ended, into,
+    names_in, program, sums,
 };
 
-const PATIENCE: Duration = Duration::from_secs(120);
 /// A server that makes no step for so long may have come to an end.
 const QUIET: Duration = Duration::from_millis(300);
 /// No import has so many steps.

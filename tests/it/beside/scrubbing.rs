@@ -7,7 +7,7 @@
 use std::process::Output;
 
 use super::*;
-use crate::common::{alone, names_in};
+use crate::common::{PATIENCE, alone, names_in};
 use crate::scrub::{KEY, said, wrong_key_pass};
 
 impl Pair {
@@ -62,7 +62,7 @@ fn several_scrubbers_do_no_harm(pair: &Pair) {
         }
     }
     // Where times are whole seconds, the last one is due a moment later.
-    let rounds = poll(Duration::from_secs(60), || {
+    let rounds = poll(PATIENCE, || {
         let start = |command: &mut Command| {
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         };

@@ -3,14 +3,11 @@
 //!
 //! Method: a second pool, which the server's user may use while the test lives, and two rbd stores.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{AssertStatus, Ceph, assert_holds};
-use crate::common::{Body, MIB, poll, sums};
+use crate::common::{Body, MIB, PATIENCE, poll, sums};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const POOL: &str = "copies";
 
 /// A second pool while this lives.

@@ -5,14 +5,10 @@
 //! Method: `rbd` makes the snapshot as Nova's rbd driver does (clone of a disk, flattened, with a
 //! protected snapshot, under the image's id), and a caller with the role of a service posts its URL.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{AssertStatus, Ceph};
-use crate::common::{Body, MIB, Response, Server, poll, sums};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::common::{Body, MIB, PATIENCE, Response, Server, poll, sums};
 
 type Headers = [(&'static str, &'static str); 5];
 

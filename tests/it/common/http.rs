@@ -1,15 +1,13 @@
 //! A client of HTTP/1.1 on a plain socket, so that a test decides about every byte, write and
 //! close.
 
+use super::PATIENCE;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use serde_json::Value;
-
-/// No answer takes longer than this on any machine that runs the tests.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Status line and header fields of an answer.
 #[derive(Debug)]

@@ -1,11 +1,9 @@
 //! What clients do with images, in one call each.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::data::Compare;
-use super::{Body, MIB, Response, Server, Upload, poll, sums};
+use super::{Body, MIB, PATIENCE, Response, Server, Upload, poll, sums};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -54,7 +52,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn wait_for_status(&self, image: &str, wanted: &str) {
         let mut last = String::new();
-        let reached = poll(Duration::from_secs(60), || {
+        let reached = poll(PATIENCE, || {
             last = self.status_of(image);
             (last == wanted).then_some(())
         });

@@ -1,12 +1,9 @@
 //! What clients do with imports, and what has to hold after one.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::{Body, Response, Server, Upload, names_in, poll};
+use super::{Body, PATIENCE, Response, Server, Upload, names_in, poll};
 
-const PATIENCE: Duration = Duration::from_secs(120);
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
 

@@ -34,6 +34,10 @@ pub(crate) const MIB: u64 = 1024 * KIB;
 /// One gibibyte.
 pub(crate) const GIB: u64 = 1024 * MIB;
 
+/// How long what is bound to come is waited for. It only matters where it never comes: a busy
+/// machine takes ten seconds to start a server.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Keeps other heavy tests waiting while the guard lives.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static HEAVY: Mutex<()> = Mutex::new(());
@@ -57,6 +61,6 @@ pub(crate) fn poll<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> 
 /// Waits until `holds`, or fails the test with `what`.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let limit = Duration::from_secs(60);
-    assert!(poll(limit, || holds().then_some(())).is_some(), "not within {limit:?}: {what}");
+    let held = poll(PATIENCE, || holds().then_some(()));
+    assert!(held.is_some(), "not within {PATIENCE:?}: {what}");
 }

@@ -10,14 +10,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
-use super::{Conn, Metrics, names_in, poll};
-
-/// Time for a server to start or stop.
-const PATIENCE: Duration = Duration::from_secs(90);
+use super::{Conn, Metrics, PATIENCE, names_in, poll};
 
 /// A command of the program under test.
 pub(crate) fn glissade(arguments: &[&str]) -> Command {
