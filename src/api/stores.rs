@@ -12,6 +12,7 @@ use super::fault::Fault;
 use super::may;
 use crate::auth::{Action, Identity};
 use crate::config::Plugin;
+use crate::import;
 use crate::quota::Share;
 use crate::store::Entry;
 
@@ -19,7 +20,7 @@ use crate::store::Entry;
 /// had for it and Glance never served (`DI-01`, `N-10`). What the design named and nobody limits is
 /// left out: how long an upload may take, how long staged data stays, how large a disk may be.
 pub(super) fn import_methods(app: &App) -> Response<Bytes> {
-    let (api, import) = (&app.settings.api, &app.settings.import);
+    let (api, plugins) = (&app.settings.api, &app.settings.import.plugins);
     let mut view = Map::new();
     let mut tell = |name: &str, kind: &str, description: &str, value: Value| {
         let member = json!({ "description": description, "type": kind, "value": value });
@@ -33,8 +34,12 @@ pub(super) fn import_methods(app: &App) -> Response<Bytes> {
     tell("source_disk_formats", "array", "Disk formats that are accepted.", disk);
     let container = json!(api.container_formats);
     tell("source_container_formats", "array", "Container formats that are accepted.", container);
-    if import.plugins.contains(&Plugin::ImageConversion) {
-        let made = json!([import.conversion_format]);
+    if plugins.contains(&Plugin::ImageDecompression) {
+        let unpacked = json!(import::archive_formats().collect::<Vec<_>>());
+        tell("source_archive_formats", "array", "Archives that are unpacked.", unpacked);
+    }
+    if plugins.contains(&Plugin::ImageConversion) {
+        let made = json!([app.settings.import.conversion_format]);
         tell("target_disk_formats", "array", "Disk formats that imported images get.", made);
     }
     answer::json(StatusCode::OK, &view)

@@ -34,6 +34,11 @@ use crate::upload::{Arrived, Ending, Poured, Target, UploadError};
 /// As Glance calls a file that it unpacks.
 const EXTENSION: &str = "uc";
 
+/// Names of the archives that are unpacked.
+pub fn archive_formats() -> impl Iterator<Item = String> {
+    archive::Kind::ALL.iter().map(ToString::to_string)
+}
+
 /// The plugin.
 #[derive(Debug)]
 pub(super) struct ImageDecompression {

@@ -32,6 +32,7 @@ mod remote;
 mod run;
 pub mod runner;
 
+pub use decompression::archive_formats;
 pub use fetch::Fetcher;
 pub use flow::ImageImport;
 pub use lists::lists_cleared;

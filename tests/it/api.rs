@@ -66,14 +66,16 @@ fn versions_are_offered() {
 
 /// Who asks what may be imported learns what becomes of it as well.
 #[test]
-fn di_01_what_images_are_converted_to_is_told() {
+fn di_01_what_becomes_of_images_is_told() {
+    let plugins = "[image_decompression, image_conversion]";
     let setup = Setup::new()
-        .set("image_import_opts", "image_import_plugins", "[image_conversion]")
+        .set("image_import_opts", "image_import_plugins", plugins)
         .set("image_conversion", "output_format", "qcow2")
         .set("DEFAULT", "image_size_cap", "4096")
         .set("image_format", "disk_formats", "raw,qcow2");
     let told = setup.start().call("GET", "/v2/info/import").assert(200, "").json();
     let value = |name: &str| told[name]["value"].clone();
+    assert_eq!(value("source_archive_formats"), json!(["gzip", "zip", "xz", "zstd", "bzip2"]));
     assert_eq!(value("target_disk_formats"), json!(["qcow2"]));
     assert_eq!(value("source_disk_formats"), json!(["raw", "qcow2"]));
     assert_eq!(value("max_upload_bytes"), 4096);

@@ -561,7 +561,9 @@ async fn di_01_import_tells_what_may_be_imported() {
     assert_eq!(told["max_upload_bytes"]["type"], "integer");
     assert!(value("source_disk_formats").as_array().unwrap().contains(&"qcow2".into()));
     assert!(value("source_container_formats").as_array().unwrap().contains(&"bare".into()));
-    assert_eq!(told.get("target_disk_formats"), None, "nothing is converted");
+    for member in ["source_archive_formats", "target_disk_formats"] {
+        assert_eq!(told.get(member), None, "nothing is unpacked or converted");
+    }
 }
 
 #[tokio::test]

@@ -75,6 +75,8 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
+    pub(super) const ALL: [Self; 5] = [Self::Gzip, Self::Zip, Self::Xz, Self::Zstd, Self::Bzip2];
+
     /// The kind by the first bytes; none for what is left as it is, LHA among it.
     fn of(head: &[u8]) -> Option<Self> {
         /// The first block, or the end where there is none.

@@ -159,9 +159,12 @@ async fn pi_04_an_archive_that_takes_too_long_is_left() {
     let back = world.repo.get(&id).await.unwrap();
     assert_eq!((back.status, back.size), (Status::Uploading, before.size));
     assert_eq!((StageRecord::of(&back), lists(&back)), (StageRecord::of(&before), ("", &*file)));
-    while world.uploads.arena.figures().in_use > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let freed = async {
+        while world.uploads.arena.figures().in_use > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), freed).await.expect("slots stay in use");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
