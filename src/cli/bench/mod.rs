@@ -218,3 +218,22 @@ impl BenchError {
         move |source| Self::Io { context, source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Error, Parser};
+
+    #[derive(Parser)]
+    struct Line<B: Args> {
+        #[command(flatten)]
+        bench: B,
+    }
+
+    /// One benchmark by its arguments, for its own tests.
+    pub(super) fn parsed<'a, B: Args>(
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<B, Error> {
+        let line = Line::try_parse_from(std::iter::once("bench").chain(arguments));
+        line.map(|line| line.bench)
+    }
+}

@@ -306,20 +306,13 @@ fn engine_of(metrics: &str) -> Option<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use clap::Parser;
-
+    use super::super::tests::parsed;
     use super::*;
     use crate::observe::Metrics;
     use crate::observe::metrics::{Engine, SlotFigures};
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        bench: UploadBench,
-    }
-
     fn parse(line: &str) -> Result<UploadBench, clap::Error> {
-        Line::try_parse_from(format!("bench {line}").split_whitespace()).map(|line| line.bench)
+        parsed(line.split_whitespace())
     }
 
     #[test]

@@ -205,18 +205,11 @@ fn warm(server: &Server) -> Result<(), BenchError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use clap::Parser;
-
+    use super::super::tests::parsed;
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        bench: ImportBench,
-    }
-
     fn parse(line: &str) -> Result<ImportBench, clap::Error> {
-        Line::try_parse_from(format!("bench {line}").split_whitespace()).map(|line| line.bench)
+        parsed(line.split_whitespace())
     }
 
     #[test]

@@ -167,18 +167,11 @@ fn unknown(registry: &Registry, id: &str) -> BenchError {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use clap::Parser;
-
+    use super::super::tests::parsed;
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        bench: StoreBench,
-    }
-
     fn bench(arguments: &[&str]) -> StoreBench {
-        Line::try_parse_from([&["bench"], arguments].concat()).unwrap().bench
+        parsed(arguments.iter().copied()).unwrap()
     }
 
     /// The embedded default has one file store, `file`.
