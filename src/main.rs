@@ -45,8 +45,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let status = match run(Cli::parse().command) {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("glissade: {error}");
             let mut source = error.source();
@@ -54,9 +54,11 @@ fn main() -> ExitCode {
                 eprintln!("  because: {cause}");
                 source = cause.source();
             }
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    glissade::rbd::leave(status);
+    ExitCode::from(status)
 }
 
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {

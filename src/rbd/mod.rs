@@ -17,7 +17,8 @@
 //!
 //! **Threads.** Everything but [`Image::write`] and [`Image::read`] waits for the cluster, and must
 //! be called where waiting is allowed. Callbacks run on librbd's threads; they send an answer,
-//! drop memory, and don't unwind into C.
+//! drop memory, and don't unwind into C. They go on to the last moment, so a program that may have
+//! opened the library ends by [`leave`].
 
 mod cluster;
 mod completion;
@@ -29,4 +30,4 @@ pub use cluster::{Cluster, Connection, Options, Pool};
 pub use completion::Pending;
 pub use error::{RbdError, RbdErrorKind};
 pub use image::Image;
-pub use sys::LibraryMissing;
+pub use sys::{LibraryMissing, leave};

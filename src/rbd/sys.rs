@@ -1,6 +1,7 @@
 //! librbd, opened at run time through the generated bindings.
 
 use std::ffi::{CStr, CString, c_char};
+use std::io::Write as _;
 use std::sync::OnceLock;
 
 use super::error::RbdError;
@@ -38,10 +39,23 @@ const LIBRARY: &str = "librbd.so.1";
 )]
 pub struct LibraryMissing(String);
 
+static CEPH: OnceLock<Result<Ceph, LibraryMissing>> = OnceLock::new();
+
 /// The library, opened once for the process and never closed: its threads outlive any handle.
 pub(super) fn load() -> Result<&'static Ceph, LibraryMissing> {
-    static CEPH: OnceLock<Result<Ceph, LibraryMissing>> = OnceLock::new();
     CEPH.get_or_init(open).as_ref().map_err(Clone::clone)
+}
+
+/// Ends the process at once where the library is open, and only there. Exit handlers would destroy
+/// its globals under threads of its own and under calls that still wait for the cluster, and the
+/// program would crash in its last moment. Everything of ours has to be closed and dropped before.
+pub fn leave(status: u8) {
+    if CEPH.get().is_some_and(Result::is_ok) {
+        // Of a standard output that is gone nobody can be told.
+        let _ = std::io::stdout().flush();
+        // SAFETY: _exit needs nothing; it runs no handlers and frees nothing that a thread may use.
+        unsafe { libc::_exit(status.into()) }
+    }
 }
 
 fn open() -> Result<Ceph, LibraryMissing> {
