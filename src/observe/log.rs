@@ -5,6 +5,7 @@
 //! The default levels keep libraries at `info`, under `debug = true` too: their debug lines may
 //! quote headers, and tokens stand in headers. `RUST_LOG` overrides, for whoever knows that.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::format::{self, FmtSpan};
 
 use crate::config;
 
@@ -94,7 +96,24 @@ where
         .with_span_events(FmtSpan::NONE)
         .with_writer(writer)
         .with_ansi(ansi);
-    if json { Box::new(lines.json().finish()) } else { Box::new(lines.finish()) }
+    if json {
+        return Box::new(lines.json().finish());
+    }
+    let fields = format::debug_fn(|to, field, value| match field.name() {
+        "message" => write!(to, "{}", escaped(value)),
+        name => write!(to, "{name}={}", escaped(value)),
+    });
+    Box::new(lines.fmt_fields(fields.delimited(" ")).finish())
+}
+
+/// On one line and harmless to a terminal: what is logged may be what somebody has sent, and must
+/// not pass for a line of ours. (JSON has its own escapes.)
+fn escaped(value: &dyn fmt::Debug) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().collect::<String>(),
+        false => c.to_string(),
+    };
+    format!("{value:?}").chars().map(escape).collect()
 }
 
 /// An append-only file that can be swapped while others write to it.
@@ -188,6 +207,20 @@ mod tests {
         let text = logged(false, false, || tracing::info!(port = 9292, "serving"));
         assert!(text.contains("INFO") && text.contains("serving port=9292"), "{text}");
         assert!(!text.contains('\u{1b}'));
+    }
+
+    /// Neither a field nor a message nor a span can begin a line of its own.
+    #[test]
+    fn what_somebody_sends_stays_on_its_line() {
+        let sent = "http://x/\n2026-01-01T00:00:00Z  INFO forged \u{1b}[31m\0\u{9b}";
+        for json in [false, true] {
+            let text = logged(json, false, || {
+                let upload = span::upload(&sent, sent, sent);
+                upload.in_scope(|| tracing::info!(error = %sent, uri = ?sent, "refused: {sent}"));
+            });
+            let line = text.strip_suffix('\n').unwrap();
+            assert!(line.contains("forged") && !line.contains(char::is_control), "{line:?}");
+        }
     }
 
     #[test]
