@@ -29,10 +29,10 @@ use crate::limits::CHILD_PRINTED_BYTES_MAX;
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Bounds, and a last look at the parent: one that died before the kernel was told to watch it will
-/// tell nobody. The program reads what the shell was given, and the shell keeps no end of that open,
+/// tell nobody. A group with a halted process is told by HUP, and maybe before, that it is alone. The program reads what the shell was given, and the shell keeps no end of that open,
 /// so that whoever writes meets a closed pipe when the program has closed it. Blocks are of 512
 /// bytes.
-const BOUNDED: &str = "trap 'kill -KILL 0' TERM; [ \"$PPID\" = \"$1\" ] && ulimit -t \"$2\" && \
+const BOUNDED: &str = "trap 'kill -KILL 0' HUP TERM; [ \"$PPID\" = \"$1\" ] && ulimit -t \"$2\" && \
                        ulimit -v \"$3\" && ulimit -f \"$4\" && shift 4 && \
                        exec 3<&0 < /dev/null && { \"$@\" <&3 3<&- & exec 3<&-; wait $!; }";
 

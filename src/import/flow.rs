@@ -187,8 +187,7 @@ impl Import<'_> {
             Method::GlanceDownload { region, image_id, interface } => {
                 let remote = Remote { region, image_id, interface };
                 let (secret, prefixes) = (self.run.secret.as_deref(), &self.job.properties);
-                let is_resumed = self.run.is_resumed;
-                let found = remote.find(&self.job.fetcher, secret, is_resumed, prefixes).await;
+                let found = remote.find(&self.job.fetcher, secret, prefixes).await;
                 let Found { fetched, expected, change } = found.map_err(Broken::new)?;
                 self.download(fetched, expected, change).await
             }

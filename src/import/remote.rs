@@ -33,25 +33,18 @@ pub(super) struct Found {
 }
 
 impl Remote<'_> {
-    /// Reads the image's record and begins to fetch its data. A run that is resumed has lost what
-    /// came with the request. The error is a sentence for whoever asked for it.
+    /// Reads the image's record and begins to fetch its data. The error is a sentence for whoever
+    /// asked for it.
     pub(super) async fn find(
         &self,
         fetcher: &Fetcher,
         secret: Option<&Secret>,
-        is_resumed: bool,
         prefixes: &[String],
     ) -> Result<Found, String> {
-        let secret = secret.ok_or(match is_resumed {
-            true => {
-                "The token that the import was asked for with is gone since the server has started \
-                 again; ask once more"
-            }
-            false => {
-                "The request had no token for the other Glance; glance-download needs [paste_deploy] \
-                 flavor = keystone, and a token"
-            }
-        })?;
+        let secret = secret.ok_or(
+            "The token that the import was asked for with is gone since the server has started \
+             again, or there was none; ask once more, with a token of Keystone's",
+        )?;
         let endpoint = secret.catalog.as_deref().and_then(|catalog| self.endpoint(catalog));
         let endpoint = endpoint.ok_or_else(|| {
             format!("The catalog has no {} image service in {}", self.interface, self.region)
