@@ -72,6 +72,10 @@ pub(super) async fn serve(
     match (refusal, route) {
         (None, Ok(Route::PutImageData(id))) => exchange.put(stream, &id, framing, prefix).await,
         (None, Ok(Route::StageImageData(id))) => exchange.stage(stream, &id, framing, prefix).await,
+        (None, Ok(Route::GetImageData(_))) if matches!(framing, Framing::Length(1..)) => {
+            let rest = rest_of(framing, &prefix);
+            exchange.refuse(stream, Fault::unexpected_body(), rest).await
+        }
         (None, Ok(Route::GetImageData(id))) => {
             outgoing::get(exchange, stream, &id, rest_of(framing, &prefix)).await
         }

@@ -50,6 +50,12 @@ impl Fault {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// 400: a body where none belongs (`PR-06`).
+    #[must_use]
+    pub fn unexpected_body() -> Self {
+        Self::bad_request("A body is not expected with this request.")
+    }
+
     /// 403: the request is understood and refused.
     #[must_use]
     pub fn forbidden(message: impl Into<String>) -> Self {

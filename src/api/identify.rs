@@ -61,6 +61,12 @@ fn by_headers(app: &App, head: &Parts) -> Result<Identity, Fault> {
     }
     trusted::identity(&head.headers).map_err(|untold| match untold {
         Untold::Unconfirmed => unauthorized(),
+        Untold::Repeated => {
+            tracing::warn!(
+                "an identity header came twice; let the proxy replace what clients send"
+            );
+            unauthorized()
+        }
         Untold::BadCatalog => {
             Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "Invalid service catalog json.")
         }

@@ -159,7 +159,7 @@ async fn serve_caller(
         may::write(caller)?;
     }
     if route.refuses_body() && !body.is_empty() {
-        return Err(Fault::bad_request("A body is not expected with this request."));
+        return Err(Fault::unexpected_body());
     }
     match route {
         Route::V2Root => Ok(answer::to_v2(app, head)),

@@ -15,15 +15,41 @@ use super::Identity;
 pub enum Untold {
     /// Nobody is vouched for.
     Unconfirmed,
+    /// A header is there twice: one may be the client's own, which a proxy has let through.
+    Repeated,
     /// `X-Service-Catalog` is not JSON.
     BadCatalog,
 }
+
+/// Every header that says who somebody is.
+const NAMES: [&str; 17] = [
+    "x-identity-status",
+    "x-service-identity-status",
+    "x-service-catalog",
+    "x-user-id",
+    "x-user",
+    "x-project-id",
+    "x-tenant-id",
+    "x-tenant",
+    "x-domain-id",
+    "x-user-domain-id",
+    "x-project-domain-id",
+    "openstack-system-scope",
+    "x-roles",
+    "x-role",
+    "x-service-roles",
+    "x-auth-token",
+    "x-storage-token",
+];
 
 /// The identity that the headers tell.
 ///
 /// # Errors
 /// [`Untold`] when they tell none.
 pub fn identity(headers: &HeaderMap) -> Result<Identity, Untold> {
+    if NAMES.iter().any(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        return Err(Untold::Repeated);
+    }
     if text(headers, &["x-identity-status"]).as_deref() != Some("Confirmed") {
         return Err(Untold::Unconfirmed);
     }
@@ -82,6 +108,15 @@ mod tests {
     }
 
     const CONFIRMED: (&str, &str) = ("X-Identity-Status", "Confirmed");
+
+    /// Programs differ in which of two lines they take.
+    #[test]
+    fn pr_13_what_is_said_twice_is_said_by_nobody() {
+        for repeated in [("X-Identity-Status", "Invalid"), ("x-roles", "admin"), ("X-User", "u")] {
+            let lines = [CONFIRMED, ("X-Roles", "member"), ("X-User", "u"), repeated];
+            assert_eq!(identity(&headers(&lines)).unwrap_err(), Untold::Repeated, "{repeated:?}");
+        }
+    }
 
     #[test]
     fn pr_13_headers_make_an_identity() {

@@ -38,7 +38,7 @@ pub(in super::super) async fn post(
     may::with(app, caller, Action::AddImageLocation, &image)?;
     may_name(app, caller, &order.url)?;
     check_promised(&order)?;
-    if order.url.starts_with("http://") || order.url.starts_with("https://") {
+    if is_of_the_web(&order.url) {
         app.web_guard.judge(&order.url).await.map_err(|error| {
             tracing::info!(error = error.in_full(), "a location was refused");
             let url = &order.url;
@@ -53,6 +53,12 @@ pub(in super::super) async fn post(
     let new = NewTask { task, hold, from: Status::Queued, preempted, change };
     app.imports.submit(&new, None).await.map_err(imports::in_progress)?;
     Ok(answer::accepted())
+}
+
+fn is_of_the_web(url: &str) -> bool {
+    let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+    scheme
+        .is_some_and(|scheme| ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web)))
 }
 
 fn read(body: &[u8]) -> Result<LocationOrder, Fault> {
