@@ -212,7 +212,7 @@ mod tests {
     /// Neither a field nor a message nor a span can begin a line of its own.
     #[test]
     fn what_somebody_sends_stays_on_its_line() {
-        let sent = "http://x/\n2026-01-01T00:00:00Z  INFO forged \u{1b}[31m\0\u{9b}";
+        let sent = "http://x/\n2026-01-01T00:00:00Z  INFO forged \u{1b}[31m\0";
         for json in [false, true] {
             let text = logged(json, false, || {
                 let upload = span::upload(&sent, sent, sent);
@@ -221,6 +221,7 @@ mod tests {
             let line = text.strip_suffix('\n').unwrap();
             assert!(line.contains("forged") && !line.contains(char::is_control), "{line:?}");
         }
+        assert_eq!(escaped(&format_args!("a\u{9b}31m \u{e9}")), "a\\u{9b}31m \u{e9}");
     }
 
     #[test]
