@@ -14,9 +14,9 @@ need_file() {
     compgen -G "$1" > /dev/null || missing+=("$2")
 }
 
-# need_library NAME PACKAGE
+# need_library NAME PACKAGE: a grep that leaves early would end ldconfig by SIGPIPE, which is a failure
 need_library() {
-    ldconfig -p | grep -qF "$1 " || missing+=("$2")
+    ldconfig -p | grep -F "$1 " > /dev/null || missing+=("$2")
 }
 
 # install_missing NAME [--check]   exit 77: packages are missing, and this is no root or --check

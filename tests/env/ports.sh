@@ -1,7 +1,7 @@
 # What start scripts share: a port of loopback that nobody listens on. Sourced.
 
 is_free() {
-    ! ss -Hltn "( sport = :$1 )" | grep -q .
+    [[ -z $(ss -Hltn "( sport = :$1 )") ]]
 }
 
 # free_port NAME FIRST   one of a hundred from FIRST on, the next one being free too: some servers

@@ -9,7 +9,7 @@ pid_of() {
     [[ $1 != client.rgw ]] || program=radosgw
     pid=$(tr -dc 0-9 2> /dev/null < "$dir/run/$1.pid") || return 1
     [[ -n $pid && $(cat "/proc/$pid/comm" 2> /dev/null) == "$program" ]] || return 1
-    tr '\0' '\n' 2> /dev/null < "/proc/$pid/environ" | grep -qxF "CEPH_CONF=$dir/ceph.conf" || return 1
+    tr '\0' '\n' 2> /dev/null < "/proc/$pid/environ" | grep -xF "CEPH_CONF=$dir/ceph.conf" > /dev/null || return 1
     echo "$pid"
 }
 

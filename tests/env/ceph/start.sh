@@ -190,7 +190,7 @@ start_mgr() {
     ceph auth get-or-create mgr.x mon 'allow profile mgr' osd 'allow *' -o "$dir/mgr.x.keyring"
     runs mgr.x || ceph-mgr -i x 2> "$dir/log/mgr.stderr"
     for _ in {1..300}; do
-        ! ceph mgr stat 2> /dev/null | grep -q '"available": true' || return 0
+        ! ceph mgr stat 2> /dev/null | grep '"available": true' > /dev/null || return 0
         sleep 0.1
     done
     echo "ceph: the manager does not come up; see $dir/log/mgr.x.log" >&2
@@ -198,7 +198,7 @@ start_mgr() {
 }
 
 osd_is_up() {
-    ceph --connect-timeout 10 osd stat 2> /dev/null | grep -q '1 up'
+    ceph --connect-timeout 10 osd stat 2> /dev/null | grep '1 up' > /dev/null
 }
 
 if [[ ! -e $dir/made-by-start.sh && -n $(ls -A "$dir") ]]; then

@@ -20,7 +20,7 @@ export OS_KEYSTONE_CONFIG_DIR=$dir/etc PYTHONWARNINGS=ignore PYTHONDONTWRITEBYTE
 runs() {
     local pid
     pid=$(cat "$dir/pid" 2> /dev/null) || return 1
-    { tr "\0" "\n" < "/proc/$pid/environ"; } 2> /dev/null | grep -qxF "OS_KEYSTONE_CONFIG_DIR=$dir/etc"
+    { tr "\0" "\n" < "/proc/$pid/environ"; } 2> /dev/null | grep -xF "OS_KEYSTONE_CONFIG_DIR=$dir/etc" > /dev/null
 }
 
 configure() {

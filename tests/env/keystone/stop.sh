@@ -9,7 +9,7 @@ pid=$(cat "$dir/pid" 2> /dev/null) || exit 0
 
 # Pids are used again by the system.
 is_ours() {
-    { tr "\0" "\n" < "/proc/$pid/environ"; } 2> /dev/null | grep -qxF "OS_KEYSTONE_CONFIG_DIR=$dir/etc"
+    { tr "\0" "\n" < "/proc/$pid/environ"; } 2> /dev/null | grep -xF "OS_KEYSTONE_CONFIG_DIR=$dir/etc" > /dev/null
 }
 
 if is_ours; then
