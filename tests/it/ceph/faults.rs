@@ -10,7 +10,7 @@ use super::{Ceph, assert_holds, assert_retry_works};
 use crate::common::{Body, Conn, MIB, Server, Upload, eventually};
 
 /// Bound for the answer to an upload whose cluster has failed, which without bounds never comes:
-/// the wait of 5 s that the tests configure, for the operation under way and those that follow from
+/// the wait of 2 s that the tests configure, for the operation under way and those that follow from
 /// it, and what a busy machine takes to send and hash the body.
 const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 

@@ -132,7 +132,7 @@ impl Ceph {
     /// The same with short waits, for clusters that fail. One that is only busy has to answer in
     /// that time.
     fn impatient(&self) -> Setup {
-        self.setup().set("deep", "rados_connect_timeout", "5").log_may_complain()
+        self.setup().set("deep", "rados_connect_timeout", "2").log_may_complain()
     }
 
     /// Moves the line above which the cluster calls itself full; the lines below it go along.
