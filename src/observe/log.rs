@@ -109,11 +109,14 @@ where
 /// On one line and harmless to a terminal: what is logged may be what somebody has sent, and must
 /// not pass for a line of ours. (JSON has its own escapes.)
 fn escaped(value: &dyn fmt::Debug) -> String {
-    let escape = |c: char| match c.is_control() {
-        true => c.escape_default().collect::<String>(),
-        false => c.to_string(),
-    };
-    format!("{value:?}").chars().map(escape).collect()
+    let mut text = String::new();
+    for c in format!("{value:?}").chars() {
+        match c.is_control() {
+            true => text.extend(c.escape_default()),
+            false => text.push(c),
+        }
+    }
+    text
 }
 
 /// An append-only file that can be swapped while others write to it.
