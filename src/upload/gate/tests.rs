@@ -188,22 +188,29 @@ const NAMES: [&str; 13] = [
     "qed",
 ];
 
-/// Every name under everything that an operator does.
-fn every_question() -> impl Iterator<Item = (&'static str, (bool, Vec<String>))> {
+/// Glance and the images; none where there is no Glance, or nothing to make images with.
+fn glance_and_images() -> Option<(Oracle, Corpus)> {
+    Some((Oracle::start()?, Corpus::make()?))
+}
+
+/// An image under every name and everything that an operator does.
+fn every_question(image: &Image) -> impl Iterator<Item = Question> {
     let each = [(true, vec![]), (false, vec![]), (true, vec!["mbr".into()])];
-    NAMES.into_iter().flat_map(move |name| each.clone().map(|rules| (name, rules)))
+    NAMES.into_iter().flat_map(move |disk| {
+        each.clone().map(|(require, nonfatal)| Question {
+            require,
+            nonfatal,
+            ..image.question(disk)
+        })
+    })
 }
 
 #[test]
 fn fi_08_glance_judges_every_image_in_the_same_way() {
-    let Some(mut oracle) = Oracle::start() else {
-        return;
-    };
-    let Some(corpus) = Corpus::make() else { return };
+    let Some((mut oracle, corpus)) = glance_and_images() else { return };
     let (mut tally, mut random) = (Tally::default(), Random(1));
     for image in &corpus.images {
-        for (disk, (require, nonfatal)) in every_question() {
-            let question = Question { require, nonfatal, ..image.question(disk) };
+        for question in every_question(image) {
             tally.compare(&mut oracle, &question, &image.data, &mut random);
         }
         let boxed = Question { container: "ovf".into(), ..image.question("qcow2") };
@@ -216,10 +223,7 @@ fn fi_08_glance_judges_every_image_in_the_same_way() {
 
 #[test]
 fn fi_08_glance_judges_broken_images_in_the_same_way() {
-    let Some(mut oracle) = Oracle::start() else {
-        return;
-    };
-    let Some(corpus) = Corpus::make() else { return };
+    let Some((mut oracle, corpus)) = glance_and_images() else { return };
     let mut wrong = Tally::default();
     for image in corpus.wanted() {
         let (mut tally, mut random) = (Tally::default(), seeded());

@@ -60,14 +60,10 @@ fn ours_beyond(
 
 #[test]
 fn fi_09_the_option_changes_what_it_names_and_nothing_else() {
-    let Some(mut oracle) = Oracle::start() else {
-        return;
-    };
-    let Some(corpus) = Corpus::make() else { return };
+    let Some((mut oracle, corpus)) = glance_and_images() else { return };
     let (mut tally, mut random) = (Tally::default(), Random(1));
     for image in &corpus.images {
-        for (disk, (require, nonfatal)) in every_question() {
-            let question = Question { require, nonfatal, ..image.question(disk) };
+        for question in every_question(image) {
             let answer = answer_beyond(&mut oracle, &question, &image.data);
             let ours = ours_beyond(&question, &image.data, &mut random);
             tally.judge(&question, &ours, &answer);
@@ -79,10 +75,7 @@ fn fi_09_the_option_changes_what_it_names_and_nothing_else() {
 
 #[test]
 fn fi_09_broken_images_of_both_kinds_are_judged_as_glance_would() {
-    let Some(mut oracle) = Oracle::start() else {
-        return;
-    };
-    let Some(corpus) = Corpus::make() else { return };
+    let Some((mut oracle, corpus)) = glance_and_images() else { return };
     let mut wrong = Tally::default();
     for image in corpus.wanted().filter(are_about_it) {
         let (mut without, mut with, mut random) = (Tally::default(), Tally::default(), seeded());
