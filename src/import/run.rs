@@ -122,7 +122,7 @@ impl Watch {
         self.copied.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Ends the run at its next chunk.
+    /// Ends the run, soon.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
     }
@@ -174,10 +174,12 @@ impl<S: ByteSource> ByteSource for Watched<S> {
     }
 
     async fn next(&mut self, share: &Share) -> Result<Option<Frozen>, SourceError> {
-        if self.watch.is_stopped() {
-            return Err(SourceError::Cancelled);
-        }
-        let chunk = self.source.next(share).await?;
+        // However long a chunk takes: a slow server may need hours for one.
+        let chunk = tokio::select! {
+            biased;
+            () = self.watch.stopped() => return Err(SourceError::Cancelled),
+            chunk = self.source.next(share) => chunk?,
+        };
         self.watch.add(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64));
         Ok(chunk)
     }

@@ -216,6 +216,10 @@ impl Reader for FaultyReader {
         self.inner.select(part);
     }
 
+    fn fill_slots(&mut self) {
+        self.inner.fill_slots();
+    }
+
     async fn next(&mut self, share: &Share) -> Result<Option<Frozen>, StoreError> {
         match self.plan.pass(Call::Next).await? {
             true => Ok(None),

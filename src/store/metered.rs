@@ -177,6 +177,10 @@ impl Reader for MeteredReader {
         self.inner.select(part);
     }
 
+    fn fill_slots(&mut self) {
+        self.inner.fill_slots();
+    }
+
     async fn next(&mut self, share: &Share) -> Result<Option<Frozen>, StoreError> {
         timed(&self.figures, StoreCall::Read, self.inner.next(share)).await
     }

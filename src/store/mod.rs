@@ -175,6 +175,11 @@ pub trait Reader: Send + fmt::Debug {
     /// Chooses the bytes that come; everything, unless this is called before the first piece.
     fn select(&mut self, part: Range<u64>);
 
+    /// Every piece but the last fills its slot, as whoever writes them by direct I/O wants it. Else
+    /// bytes needn't wait for more to come, as whoever sends them on wants it. Called before the
+    /// first piece, if at all.
+    fn fill_slots(&mut self) {}
+
     /// The next piece, of at least one byte; `None` after the last. It may take several slots of
     /// the share to read ahead, and must not wait for one while it holds others.
     async fn next(&mut self, share: &Share) -> Result<Option<Frozen>, StoreError>;

@@ -46,6 +46,7 @@ pub(super) struct WebReader {
     whole: Option<Response>,
     size: Option<u64>,
     part: Option<Range<u64>>,
+    fills_slots: bool,
     pieces: Option<Pieces>,
 }
 
@@ -59,7 +60,7 @@ struct Pieces {
 impl WebReader {
     pub(super) fn new(origin: Arc<dyn Origin>, whole: Response) -> Self {
         let size = whole.announced();
-        Self { origin, whole: Some(whole), size, part: None, pieces: None }
+        Self { origin, whole: Some(whole), size, part: None, fills_slots: false, pieces: None }
     }
 
     /// Starts reading.
@@ -76,7 +77,8 @@ impl WebReader {
             }
         };
         let left = part.map_or(u64::MAX, |part| part.end - part.start);
-        let body = Body { answer, rest: Bytes::new(), skip, left };
+        let fills_slots = self.fills_slots;
+        let body = Body { answer, rest: Bytes::new(), skip, left, fills_slots };
         let (sender, filled) = mpsc::channel(WEB_READ_AHEAD_SLOTS);
         let mut task = JoinSet::new();
         task.spawn(body.fill(share.clone(), sender));
@@ -107,11 +109,12 @@ struct Body {
     rest: Bytes,
     skip: u64,
     left: u64,
+    fills_slots: bool,
 }
 
 impl Body {
-    /// Fills slot after slot. A slot that holds something goes out when nothing more is there, so
-    /// that a slow server delays no byte.
+    /// Fills slot after slot. Unless each is to be filled, one that holds something goes out when
+    /// nothing more is there, so that a slow server delays no byte.
     async fn fill(mut self, share: Share, sender: mpsc::Sender<Result<Frozen, StoreError>>) {
         loop {
             match self.more(true).await {
@@ -123,7 +126,7 @@ impl Body {
             let mut len = 0;
             let mut failed = None;
             while len < SLOT_BYTES {
-                match self.more(len == 0).await {
+                match self.more(len == 0 || self.fills_slots).await {
                     Ok(true) => len += self.put(&mut slot.as_mut_slice()[len..]),
                     Ok(false) => break,
                     Err(error) => {
@@ -183,6 +186,10 @@ impl Reader for WebReader {
         if part != (0..end) {
             self.part = Some(part);
         }
+    }
+
+    fn fill_slots(&mut self) {
+        self.fills_slots = true;
     }
 
     async fn next(&mut self, share: &Share) -> Result<Option<Frozen>, StoreError> {

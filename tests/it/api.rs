@@ -340,11 +340,14 @@ fn records_are_changed_listed_and_shared() {
     let server = server();
     let id = server.create_with(Body::new(1, 10_000));
     let image = format!("/v2/images/{id}");
-    let patch = ("Content-Type", "application/openstack-images-v2.1-json-patch");
-    let change = br#"[{"op": "add", "path": "/os_distro", "value": "debian"}]"#;
-    server.conn().call("PATCH", &image, &[patch], change).assert(200, "\"os_distro\": \"debian\"");
+    let change = json!([{"op": "add", "path": "/os_distro", "value": "debian"}]);
+    server.patch(&id, &change).assert(200, "\"os_distro\": \"debian\"");
     let json = ("Content-Type", "application/json");
-    server.conn().call("PATCH", &image, &[json], change).assert(415, "Image PATCH expects");
+    let change = change.to_string();
+    server
+        .conn()
+        .call("PATCH", &image, &[json], change.as_bytes())
+        .assert(415, "Image PATCH expects");
 
     let conn = &mut server.conn();
     conn.call("PUT", &format!("{image}/tags/t1"), &[], b"").assert(204, "");

@@ -89,6 +89,30 @@ fn three_stores_cost_one_reading() {
     server.assert_imported(&image, body, &["fast", "slow", "third"]);
 }
 
+/// Direct writes and odd pieces do not go together: each page has one writer at a time.
+#[test]
+fn what_is_copied_from_a_slow_server_is_whole() {
+    let body = Body::new(31, 3 * MIB + 5);
+    let web = Web::slowly(body);
+    let server = Setup::new()
+        .set("DEFAULT", "show_multiple_locations", "true")
+        .set("import_filtering_opts", "allowed_hosts", "127.0.0.1")
+        .set("import_filtering_opts", "allowed_ports", &web.port())
+        .start();
+    for _ in 0..8 {
+        let image = server.create();
+        let place = json!({"url": web.url(), "metadata": {}});
+        let add = json!([{"op": "add", "path": "/locations/-", "value": place}]);
+        server.patch(&image, &add).assert(200, "active");
+        let copy = into(json!({"method": {"name": "copy-image"}}), &["fast", "slow"]);
+        server.import(&image, &copy).assert(202, "");
+        assert_eq!(server.ended_task(&image)["status"], "success");
+        for store in ["fast", "slow"] {
+            body.assert_stored_at(&server.store(store).join(&image));
+        }
+    }
+}
+
 #[test]
 fn d_16_d_18_of_six_stages_and_six_imports_one_wins() {
     let server = Setup::new().start();

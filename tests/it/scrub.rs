@@ -18,8 +18,6 @@ use crate::common::{
     Body, PATIENCE, Random, Server, Setup, Upload, eventually, glissade, names_in, poll,
 };
 
-const PATCH: (&str, &str) = ("Content-Type", "application/openstack-images-v2.1-json-patch");
-
 /// Keys to encrypt locations with.
 pub(crate) const KEY: &str = "0123456789abcdef";
 pub(crate) const WRONG_KEY: &str = "fedcba9876543210";
@@ -97,8 +95,7 @@ fn cf_05_a_deleted_image_comes_back_until_its_time() {
         {"op": "replace", "path": "/tags", "value": ["a"]},
     ]);
     let target = format!("/v2/images/{image}");
-    let change = change.to_string();
-    server.conn().call("PATCH", &target, &[PATCH], change.as_bytes()).assert(200, "os_distro");
+    server.patch(&image, &change).assert(200, "os_distro");
     let before = server.show(&image);
     assert_eq!(server.delete(&image), 204);
     assert_eq!(server.call("GET", &target).status(), 404);

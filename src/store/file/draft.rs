@@ -101,9 +101,11 @@ impl FileDraft {
     }
 
     /// Direct I/O needs aligned offsets. A source that ever hands over an odd chunk in the middle
-    /// gets buffered writes from there on.
-    fn keep_aligned(&mut self) -> Result<(), StoreError> {
+    /// gets buffered writes from there on. They begin in a page that the last direct one has
+    /// padded: in flight together, each would undo what the other writes there.
+    async fn keep_aligned(&mut self) -> Result<(), StoreError> {
         if self.is_direct && !self.len.is_multiple_of(SLOT_ALIGN_BYTES as u64) {
+            self.settle(0).await?;
             let buffered = fs::fcntl_getfl(&self.file)
                 .and_then(|flags| fs::fcntl_setfl(&self.file, flags - OFlags::DIRECT));
             buffered.map_err(|error| self.failed("leaving direct I/O", error.into()))?;
@@ -125,7 +127,7 @@ impl FileDraft {
 impl Draft for FileDraft {
     async fn write(&mut self, chunk: Frozen) -> Result<(), StoreError> {
         let end = self.len + chunk.len() as u64;
-        self.keep_aligned()?;
+        self.keep_aligned().await?;
         self.allocate_ahead(end).await;
         if self.target.is_thin {
             self.write_data(&chunk).await?;

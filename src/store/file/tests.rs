@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -11,7 +12,7 @@ use super::*;
 use crate::buffer::Arena;
 use crate::config::{IoUring, MetadataCalls};
 use crate::limits::{KIB, MIB, SLOT_BYTES};
-use crate::ring::Engines;
+use crate::ring::{self, Engines};
 use crate::store::conformance::{Bench, bytes, first_polls, run_all};
 
 fn options(dirs: &[(&Path, i64)]) -> Options {
@@ -72,6 +73,41 @@ async fn keeps_the_contract_on_every_engine_and_file_system() {
                 assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
             }
         }
+    }
+}
+
+/// The page in which direct I/O ends is written by both, so that one must be over before the other
+/// begins. What is known to come is allocated: writes into it are not waited for by the kernel.
+#[tokio::test]
+async fn odd_chunks_leave_direct_io_when_nothing_is_in_flight() {
+    let (arena, dir) = (arena(), TempDir::new().unwrap());
+    let ring = Engines::start(IoUring::Required, 1, &arena).unwrap();
+    let store = open(options(&[(dir.path(), 0)]), DIRECT);
+    let data = bytes(3 * MIB + 5);
+    for round in 0..100 {
+        let hint = SizeHint::Known(data.len() as u64);
+        let mut draft = store.begin(&ImageId::random(), hint).await.unwrap();
+        let (mut left, share) = (data.clone(), arena.share(4));
+        let job = move || async move {
+            for len in [SLOT_BYTES, 2 * KIB * round + 1, SLOT_BYTES, 7, SLOT_BYTES, SLOT_BYTES] {
+                let rest = left.split_off(len.min(left.len()));
+                let mut slot = share.take().await;
+                slot.as_mut_slice()[..left.len()].copy_from_slice(&left);
+                draft.write(slot.freeze(left.len())).await?;
+                left = rest;
+                // So that the kernel is at it when the next chunk comes, sooner or later.
+                let pause = Duration::from_micros(10 * round as u64);
+                let wait = move || {
+                    std::thread::sleep(pause);
+                    Ok(())
+                };
+                ring::offload(wait).await.unwrap();
+            }
+            draft.seal().await
+        };
+        let location = ring.run(job).await.unwrap().unwrap();
+        assert!(std::fs::read(path(&location)).unwrap() == data, "round {round}");
+        store.delete(&location).await.unwrap();
     }
 }
 

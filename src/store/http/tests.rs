@@ -6,11 +6,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::*;
 use crate::buffer::Arena;
 use crate::config::{AllowDeny, WebFilter};
-use crate::limits::MIB;
+use crate::limits::{MIB, SLOT_BYTES};
 use crate::store::conformance::bytes;
 
 const LEN: usize = 2 * MIB + 77;
@@ -56,7 +57,13 @@ fn answer(stream: TcpStream, log: &Mutex<Vec<String>>) {
     let head = format!("HTTP/1.1 {fields}\r\nConnection: close\r\n\r\n");
     // Whoever has read enough is gone.
     let _ = stream.get_mut().write_all(head.as_bytes());
-    let _ = stream.get_mut().write_all(&body);
+    let piece = if path == "/slow" { LEN / 50 } else { LEN };
+    for piece in body.chunks(piece) {
+        if piece.len() < LEN {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _ = stream.get_mut().write_all(piece);
+    }
 }
 
 /// First and last byte of the range that is asked for.
@@ -79,6 +86,7 @@ fn script(path: &str, range: Option<(usize, usize)>) -> (String, Vec<u8>) {
         }
         ("/image" | "/norange", _) => with_length("200 OK", data),
         ("/nolength", _) => ("200 OK".to_owned(), data),
+        ("/slow", _) => with_length("200 OK", data),
         ("/short", _) => (format!("200 OK\r\nContent-Length: {LEN}"), data[..MIB].to_vec()),
         ("/otherpart", Some(_)) => {
             with_length("206 Partial\r\nContent-Range: bytes 900-999/1000", vec![0; 100])
@@ -140,6 +148,28 @@ async fn ht_01_what_is_on_the_web_is_read() {
         assert_eq!((source.size(), store().size(&web.at(path)).await.unwrap()), (size, size));
     }
     assert!(web.heads.lock().unwrap().iter().any(|head| head.starts_with("HEAD /image")));
+}
+
+/// Lengths of the pieces of a slow answer.
+async fn pieces_of_slow(is_to_fill: bool) -> Vec<usize> {
+    let (web, share) = (Web::new(), Arena::new(4 * MIB, 1).unwrap().share(4));
+    let source = store().open(&web.at("/slow")).await.unwrap();
+    let Source::Stream(mut reader) = source else { panic!("a file") };
+    if is_to_fill {
+        reader.fill_slots();
+    }
+    let mut lens = Vec::new();
+    while let Some(piece) = reader.next(&share).await.unwrap() {
+        lens.push(piece.len());
+    }
+    lens
+}
+
+#[tokio::test]
+async fn slots_are_filled_for_a_store_and_no_byte_is_kept_from_a_client() {
+    assert_eq!(pieces_of_slow(true).await, [SLOT_BYTES, SLOT_BYTES, LEN - 2 * SLOT_BYTES]);
+    let lens = pieces_of_slow(false).await;
+    assert!(lens[0] < SLOT_BYTES && lens.iter().sum::<usize>() == LEN, "{lens:?}");
 }
 
 #[tokio::test]

@@ -36,7 +36,10 @@ impl StoreSource {
         let size = source.size();
         let data = match source {
             Source::File(file, _) => Data::File(read_in_order(file)),
-            Source::Stream(reader) => Data::Stream(reader),
+            Source::Stream(mut reader) => {
+                reader.fill_slots();
+                Data::Stream(reader)
+            }
         };
         Self { data, size, given: 0 }
     }

@@ -59,6 +59,14 @@ impl Server {
         assert!(reached.is_some(), "image {image} stays {last} instead of {wanted}");
     }
 
+    /// Answer to a JSON patch of a record.
+    #[track_caller]
+    pub(crate) fn patch(&self, image: &str, changes: &Value) -> Response {
+        let media = ("Content-Type", "application/openstack-images-v2.1-json-patch");
+        let target = format!("/v2/images/{image}");
+        self.conn().call("PATCH", &target, &[media], changes.to_string().as_bytes())
+    }
+
     pub(crate) fn delete(&self, image: &str) -> u16 {
         self.call("DELETE", &format!("/v2/images/{image}")).status()
     }

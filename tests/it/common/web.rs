@@ -26,14 +26,14 @@ impl Web {
         })
     }
 
-    /// So slowly that it can be cut.
+    /// So slowly that it can be cut, and in pieces that fill no page.
     pub(crate) fn slowly(body: Body) -> Self {
         Self::answering(move |head, stream| {
             begin(stream, body.bytes)?;
             if !head.starts_with("GET ") {
                 return Ok(());
             }
-            body.try_for_each(256 * 1024, |piece| {
+            body.try_for_each(256 * 1024 - 7, |piece| {
                 thread::sleep(Duration::from_millis(2));
                 stream.write_all(piece)
             })
