@@ -250,14 +250,14 @@ impl<'a> Section<'a> {
 
     fn transport(&self) -> Result<Transport, ConfigError> {
         for key in ["certfile", "keyfile"] {
-            if let Some(found) = self.find(&[key])?.filter(|found| !found.text.trim().is_empty()) {
+            if let Some(found) = self.find(&[key])?.filter(Found::is_given) {
                 return Err(found.refuse("this server signs in without a certificate; unset it"));
             }
         }
         Ok(Transport {
             cafile: self.parsed(&["cafile"], value::some_path)?.flatten(),
             is_insecure: self.parsed(&["insecure"], value::boolean)?.unwrap_or(false),
-            timeout: self.parsed(&["http_connect_timeout", "timeout"], seconds)?,
+            timeout: self.number(&["http_connect_timeout", "timeout"], seconds)?,
         })
     }
 
@@ -279,6 +279,15 @@ impl<'a> Section<'a> {
         parser: impl FnOnce(&str) -> Parsed<T>,
     ) -> Result<Option<T>, ConfigError> {
         self.find(keys)?.map(|found| found.parse(parser)).transpose()
+    }
+
+    /// A number, where an empty one counts as not given.
+    fn number<T>(
+        &self,
+        keys: &[&str],
+        parser: impl FnOnce(&str) -> Parsed<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.find(keys)?.filter(Found::is_given).map(|found| found.parse(parser)).transpose()
     }
 
     /// The first of several names that is set, in the account's section or in the asking one.

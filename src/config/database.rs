@@ -129,9 +129,9 @@ impl Database {
     }
 
     fn with(connection: Connection, options: &Options) -> Result<Self, ConfigError> {
-        let seconds = |opt| options.need(opt, seconds);
-        let pool: u32 = options.need(&known::MAX_POOL_SIZE, connections)?;
-        let overflow: u32 = options.need(&known::MAX_OVERFLOW, connections)?;
+        let seconds = |opt| options.need_number(opt, seconds);
+        let pool: u32 = options.need_number(&known::MAX_POOL_SIZE, connections)?;
+        let overflow: u32 = options.need_number(&known::MAX_OVERFLOW, connections)?;
         Ok(Self {
             connection,
             slave_connection: None,
@@ -139,9 +139,9 @@ impl Database {
             connections_max: pool.saturating_add(overflow).clamp(1, CONNECTIONS_MAX),
             pool_timeout: seconds(&known::POOL_TIMEOUT)?,
             recycle_after: seconds(&known::CONNECTION_RECYCLE_TIME)?,
-            start_retries_max: options.need(&known::MAX_RETRIES, retries)?,
+            start_retries_max: options.need_number(&known::MAX_RETRIES, retries)?,
             start_retry_interval: seconds(&known::RETRY_INTERVAL)?,
-            retries_max: options.need(&known::DB_MAX_RETRIES, retries)?.unwrap_or(u32::MAX),
+            retries_max: options.need_number(&known::DB_MAX_RETRIES, retries)?.unwrap_or(u32::MAX),
             mysql_sql_mode: options.need(&known::MYSQL_SQL_MODE, sql_mode)?,
             mysql_wsrep_sync_wait: options.need(&known::MYSQL_WSREP_SYNC_WAIT, sync_wait)?,
             encryption_key: encryption_key(options)?,

@@ -56,7 +56,7 @@ pub(super) fn cors(options: &Options) -> Result<Cors, ConfigError> {
         allowed_origins: list(&known::CORS_ORIGIN)?,
         allows_credentials: options.need(&known::CORS_CREDENTIALS, value::boolean)?,
         expose_headers: list(&known::CORS_EXPOSE)?,
-        max_age_secs: options.need(&known::CORS_MAX_AGE, max_age)?,
+        max_age_secs: options.need_number(&known::CORS_MAX_AGE, max_age)?,
         allow_methods: list(&known::CORS_METHODS)?,
         allow_headers: list(&known::CORS_HEADERS)?,
     })

@@ -81,9 +81,9 @@ pub struct Import {
 /// The first value that can't be used.
 pub(super) fn import(options: &Options) -> Result<Import, ConfigError> {
     let hours: u64 = options
-        .need(&known::TASK_TIME_TO_LIVE, value::number(0..=1_000_000, "a number of hours"))?;
+        .need_number(&known::TASK_TIME_TO_LIVE, value::number(0..=1_000_000, "a number of hours"))?;
     Ok(Import {
-        workers: options.need(&known::MAX_WORKERS, value::number(1..=1024, "a number of tasks"))?,
+        workers: options.need_number(&known::MAX_WORKERS, value::number(1..=1024, "a number of tasks"))?,
         task_life: Duration::from_secs(hours * 3600),
         plugins: options.need(&known::IMPORT_PLUGINS, plugins)?,
         external_command: external_command(options)?,
@@ -100,8 +100,8 @@ fn external_command(options: &Options) -> Result<Option<ExternalCommand>, Config
     };
     let secs = value::number(1..=86_400, "a number of seconds");
     let bytes = value::number(1 << 20..=1 << 46, "a number of bytes such as 4294967296");
-    let secs = options.get(&known::EXTERNAL_COMMAND_TIMEOUT_SECS, secs)?;
-    let memory_bytes = options.get(&known::EXTERNAL_COMMAND_MEMORY_BYTES, bytes)?;
+    let secs = options.number(&known::EXTERNAL_COMMAND_TIMEOUT_SECS, secs)?;
+    let memory_bytes = options.number(&known::EXTERNAL_COMMAND_MEMORY_BYTES, bytes)?;
     Ok(Some(ExternalCommand {
         path,
         arguments,

@@ -141,7 +141,7 @@ fn listen(sources: &Sources, options: &Options) -> Result<Listen, ConfigError> {
         return Ok(listen);
     }
     let host = options.need(&known::BIND_HOST, value::host)?;
-    let port = options.need(&known::BIND_PORT, value::number(0..=65535, "a port"))?;
+    let port = options.need_number(&known::BIND_PORT, value::number(0..=65535, "a port"))?;
     Ok(SocketAddr::new(host, port).into())
 }
 
@@ -190,29 +190,29 @@ fn api(
         policy::property_protection(options, dirs)?;
     let flag = |opt| options.need(opt, value::boolean);
     let beyond = options.need(&known::FORMATS_BEYOND_GLANCE, formats_beyond_glance)?;
-    let page = |opt| options.need(opt, value::number(1..=i128::from(i32::MAX), "a number"));
+    let page = |opt| options.need_number(opt, value::number(1..=i128::from(i32::MAX), "a number"));
     let size_cap = value::number(1..=1 << 63, "a number of bytes such as 1099511627776");
     Ok(Api {
         public_endpoint: options.need(&known::PUBLIC_ENDPOINT, value::base_url)?,
         worker_self_reference_url: options.need(&known::SELF_URL, value::base_url)?,
         limit_param_default: page(&known::LIMIT_PARAM_DEFAULT)?,
         api_limit_max: page(&known::API_LIMIT_MAX)?,
-        image_property_quota: options.need(&known::IMAGE_PROPERTY_QUOTA, value::quota)?,
-        image_tag_quota: options.need(&known::IMAGE_TAG_QUOTA, value::quota)?,
-        image_member_quota: options.need(&known::IMAGE_MEMBER_QUOTA, value::quota)?,
-        image_location_quota: options.need(&known::IMAGE_LOCATION_QUOTA, value::quota)?,
+        image_property_quota: options.need_number(&known::IMAGE_PROPERTY_QUOTA, value::quota)?,
+        image_tag_quota: options.need_number(&known::IMAGE_TAG_QUOTA, value::quota)?,
+        image_member_quota: options.need_number(&known::IMAGE_MEMBER_QUOTA, value::quota)?,
+        image_location_quota: options.need_number(&known::IMAGE_LOCATION_QUOTA, value::quota)?,
         user_storage_quota_bytes: options
             .need(&known::USER_STORAGE_QUOTA, policy::storage_quota)?,
         property_protection_file,
         property_protection_format,
-        image_size_cap_bytes: options.need(&known::IMAGE_SIZE_CAP, size_cap)?,
+        image_size_cap_bytes: options.need_number(&known::IMAGE_SIZE_CAP, size_cap)?,
         show_image_direct_url: flag(&known::SHOW_IMAGE_DIRECT_URL)?,
         show_multiple_locations: flag(&known::SHOW_MULTIPLE_LOCATIONS)?,
         has_image_cache: options.need(&known::IMAGE_CACHE_DIR, value::some_text)?.is_some(),
         enabled_import_methods: options.need(&known::IMPORT_METHODS, import_methods)?,
         hashing_algorithm: options.need(&known::HASHING_ALGORITHM, hashing_algorithm)?,
         does_secure_hash: flag(&known::DO_SECURE_HASH)?,
-        http_retries: options.need(&known::HTTP_RETRIES, value::number(0..=1000, "a number"))?,
+        http_retries: options.need_number(&known::HTTP_RETRIES, value::number(0..=1000, "a number"))?,
         web_filter: web::filter(options, warnings)?,
         delayed_delete: flag(&known::DELAYED_DELETE)?,
         container_formats: options.need(&known::CONTAINER_FORMATS, value::list)?,
@@ -226,7 +226,7 @@ fn api(
             takes_fixed_vhd: beyond.iter().any(|format| format == BEYOND_GLANCE[1]),
         },
         max_request_id_length: options
-            .need(&known::MAX_REQUEST_ID_LENGTH, value::number(0..=16384, "a number of bytes"))?,
+            .need_number(&known::MAX_REQUEST_ID_LENGTH, value::number(0..=16384, "a number of bytes"))?,
         healthcheck: front::healthcheck(options)?,
         cors: front::cors(options)?,
         believes_forwarded: flag(&known::PROXY_HEADERS)?,
@@ -301,7 +301,7 @@ fn glissade(
             &known::DURABILITY,
             value::one_of(&[("full", Durability::Full), ("none", Durability::None)]),
         )?,
-        engines: options.need(&known::ENGINES, value::number(1..=16, "a number of threads"))?,
+        engines: options.need_number(&known::ENGINES, value::number(1..=16, "a number of threads"))?,
         hash_workers: number(options, &known::HASH_WORKERS, 1..=64, "a number of threads")?
             .unwrap_or_else(cores),
         slots_per_upload_max,
@@ -432,7 +432,7 @@ fn number<T: TryFrom<i128>>(
     range: std::ops::RangeInclusive<i128>,
     what: &str,
 ) -> Result<Option<T>, ConfigError> {
-    options.get(opt, value::number(range, what))
+    options.number(opt, value::number(range, what))
 }
 
 #[cfg(test)]

@@ -71,6 +71,11 @@ impl Found {
         format!("{place}[{}] {}", self.section, self.key)
     }
 
+    /// Whether there is more than blanks.
+    pub(super) fn is_given(&self) -> bool {
+        !self.text.trim().is_empty()
+    }
+
     /// Whether nobody set it.
     pub(super) fn is_default(&self) -> bool {
         self.place.is_none()
@@ -157,6 +162,34 @@ impl Options {
     ) -> Result<T, ConfigError> {
         self.get(opt, parser)?
             .ok_or_else(|| ConfigError::missing(opt.section, opt.key, "it must be set"))
+    }
+
+    /// A parsed number, as [`Self::get`] has it. An empty one counts as not given, as it does to
+    /// oslo.config, so the default is what counts.
+    ///
+    /// # Errors
+    /// A value that the parser refuses.
+    pub(super) fn number<T>(
+        &self,
+        opt: &Opt,
+        parser: impl FnOnce(&str) -> Parsed<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let given = self.find(opt)?.filter(Found::is_given);
+        let or_default = || opt.default.map(|text| default(opt.section, opt.key, text));
+        given.or_else(or_default).map(|found| found.parse(parser)).transpose()
+    }
+
+    /// The same of a number that has a default.
+    ///
+    /// # Errors
+    /// A value that the parser refuses.
+    pub(super) fn need_number<T>(
+        &self,
+        opt: &Opt,
+        parser: impl FnOnce(&str) -> Parsed<T>,
+    ) -> Result<T, ConfigError> {
+        let missing = || ConfigError::missing(opt.section, opt.key, "it must be set");
+        self.number(opt, parser)?.ok_or_else(missing)
     }
 
     /// A value by section and key, for options whose section is not fixed.

@@ -47,7 +47,7 @@ fn remote(options: &Options) -> Result<RemoteChecks, ConfigError> {
         sends_json: options.need(&known::REMOTE_CONTENT_TYPE, value::one_of(&types))?,
         trust,
         client: certificate.map(|own| (own.clone(), key.unwrap_or(own))),
-        timeout: options.need(&known::REMOTE_TIMEOUT, account::seconds)?,
+        timeout: options.need_number(&known::REMOTE_TIMEOUT, account::seconds)?,
     })
 }
 

@@ -36,13 +36,13 @@ impl Default for Scrub {
 /// The first value that can't be used.
 pub(super) fn scrub(options: &Options) -> Result<Scrub, ConfigError> {
     let secs = |opt: &Opt, least: i128| {
-        let secs = options.need(opt, value::number(least..=1 << 31, "a number of seconds"))?;
+        let secs = options.need_number(opt, value::number(least..=1 << 31, "a number of seconds"))?;
         Ok(Duration::from_secs(secs))
     };
     Ok(Scrub {
         delay: secs(&known::SCRUB_TIME, 0)?,
         at_once: options
-            .need(&known::SCRUB_POOL_SIZE, value::number(1..=1024, "a number of images"))?,
+            .need_number(&known::SCRUB_POOL_SIZE, value::number(1..=1024, "a number of images"))?,
         every: secs(&known::WAKEUP_TIME, 1)?,
         is_daemon: options.need(&known::DAEMON, value::boolean)?,
         in_server: options.need(&known::SCRUBBER, value::boolean)?,

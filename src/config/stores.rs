@@ -236,7 +236,7 @@ impl Section<'_> {
         Ok(Store {
             id: id.to_owned(),
             description: self.get("store_description", None, value::some_text)?,
-            weight: self.get("weight", 0, value::integer)?,
+            weight: self.number("weight", 0, value::integer)?,
             kind: match kind {
                 Kind::File => StoreKind::File(self.file_store(warnings)?),
                 Kind::Rbd => StoreKind::Rbd(self.rbd_store()?),
@@ -249,8 +249,8 @@ impl Section<'_> {
     fn file_store(&self, warnings: &mut Vec<String>) -> Result<FileStore, ConfigError> {
         Ok(FileStore {
             datadirs: self.datadirs(warnings)?,
-            file_perm: self.get("filesystem_store_file_perm", None, value::file_perm)?,
-            chunk_size_bytes: self.get(CHUNK_SIZE, CHUNK_SIZE_BYTES, chunk_size)?,
+            file_perm: self.number("filesystem_store_file_perm", None, value::file_perm)?,
+            chunk_size_bytes: self.number(CHUNK_SIZE, CHUNK_SIZE_BYTES, chunk_size)?,
             thin_provisioning: self.get(THIN, false, value::boolean)?,
             metadata_file: self.get("filesystem_store_metadata_file", None, value::some_path)?,
             metadata_calls: self.metadata_calls()?,
@@ -263,9 +263,9 @@ impl Section<'_> {
         let threads = value::number(1..=i128::from(i16::MAX), "a number of threads such as 10");
         let percent = value::number(0..=100, "a percentage such as 75");
         Ok(MetadataCalls {
-            timeout: self.get("filesystem_store_timeout", timeout, bound_secs)?,
-            threads_max: self.get("filesystem_store_thread_pool_size", threads_max, threads)?,
-            threshold_percent: self.get(
+            timeout: self.number("filesystem_store_timeout", timeout, bound_secs)?,
+            threads_max: self.number("filesystem_store_thread_pool_size", threads_max, threads)?,
+            threshold_percent: self.number(
                 "filesystem_store_threadpool_threshold",
                 threshold_percent,
                 percent,
@@ -280,9 +280,9 @@ impl Section<'_> {
             pool: pool.unwrap_or_else(|| "images".to_owned()),
             user: self.get("rbd_store_user", None, value::some_text)?,
             ceph_conf: self.get("rbd_store_ceph_conf", None, value::some_path)?,
-            object_order: self.get("rbd_store_chunk_size", OBJECT_ORDER, object_order)?,
+            object_order: self.number("rbd_store_chunk_size", OBJECT_ORDER, object_order)?,
             thin_provisioning: self.get("rbd_thin_provisioning", false, value::boolean)?,
-            connect_timeout: self.get("rados_connect_timeout", None, rados_timeout)?,
+            connect_timeout: self.number("rados_connect_timeout", None, rados_timeout)?,
         })
     }
 
@@ -307,6 +307,17 @@ impl Section<'_> {
         parser: impl FnOnce(&str) -> Parsed<T>,
     ) -> Result<T, ConfigError> {
         self.find(key)?.map_or(Ok(default), |found| found.parse(parser))
+    }
+
+    /// A number, where an empty one counts as not given.
+    fn number<T>(
+        &self,
+        key: &str,
+        default: T,
+        parser: impl FnOnce(&str) -> Parsed<T>,
+    ) -> Result<T, ConfigError> {
+        let given = self.find(key)?.filter(Found::is_given);
+        given.map_or(Ok(default), |found| found.parse(parser))
     }
 
     fn find(&self, key: &str) -> Result<Option<Found>, ConfigError> {
@@ -416,7 +427,7 @@ impl Scratch {
         let found = section
             .find(DATADIR)?
             .unwrap_or_else(|| options::default(name, DATADIR, &format!("/var/lib/glance/{name}")));
-        let chunk_size_bytes = section.get(CHUNK_SIZE, CHUNK_SIZE_BYTES, chunk_size)?;
+        let chunk_size_bytes = section.number(CHUNK_SIZE, CHUNK_SIZE_BYTES, chunk_size)?;
         let thin_provisioning = section.get(THIN, false, value::boolean)?;
         let plain = plain(found.parse(value::path)?);
         let store = FileStore { chunk_size_bytes, thin_provisioning, ..plain };

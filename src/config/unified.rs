@@ -25,7 +25,7 @@ pub(super) fn limits(options: &Options) -> Result<Option<Box<KeystoneLimits>>, C
         interfaces: options.need(&known::LIMIT_INTERFACES, interfaces)?,
         region_name: options.need(&known::LIMIT_REGION, value::some_text)?,
         endpoint_override: options.need(&known::LIMIT_OVERRIDE, value::base_url)?,
-        retries: options.need(&known::LIMIT_RETRIES, retries)?,
+        retries: options.need_number(&known::LIMIT_RETRIES, retries)?,
         endpoint: endpoint(options)?,
     })))
 }

@@ -7,6 +7,7 @@ use crate::config::{
     Connection, DataDir, FileStore, Probe, RbdStore, StoreKind, TlsMode, WebFilter,
 };
 
+mod empty;
 mod files;
 mod remote;
 mod starts;

@@ -2,6 +2,7 @@
 
 use super::Section;
 use crate::config::error::ConfigError;
+use crate::config::options::Found;
 use crate::config::secret::Secret;
 use crate::config::value::{self, Parsed};
 use crate::config::{HttpStore, S3Addressing, S3Store};
@@ -35,17 +36,17 @@ impl Section<'_> {
                 value::boolean,
             )?,
             addressing: self.get("s3_store_bucket_url_format", S3Addressing::Auto, addressing)?,
-            large_object_size_bytes: self.get(
+            large_object_size_bytes: self.number(
                 "s3_store_large_object_size",
                 100 * MIB,
                 mebibytes_from(0),
             )?,
-            part_size_bytes: self.get(
+            part_size_bytes: self.number(
                 "s3_store_large_object_chunk_size",
                 10 * MIB,
                 mebibytes_from(5),
             )?,
-            parts_in_flight: self.get("s3_store_thread_pools", 10, in_flight)?,
+            parts_in_flight: self.number("s3_store_thread_pools", 10, in_flight)?,
             ca_file: self.get("s3_store_cacert", None, value::some_path)?,
             checks_requests: is_protected && checks,
         })
@@ -59,7 +60,7 @@ impl Section<'_> {
         parser: impl FnOnce(&str) -> Parsed<T>,
     ) -> Result<T, ConfigError> {
         let missing = || ConfigError::missing(self.own(), key, remedy);
-        let found = self.find(key)?.filter(|found| !found.text.trim().is_empty());
+        let found = self.find(key)?.filter(Found::is_given);
         found.ok_or_else(missing)?.parse(parser)
     }
 }
