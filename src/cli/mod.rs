@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod db;
+mod named;
 pub mod scrub;
 pub mod serve;
 mod unix;

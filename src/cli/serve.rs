@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use super::named::InOrder;
 use super::unix::{self, SocketFile};
 use crate::api::App;
 use crate::api::admin::{self, StatusFigures};
@@ -36,12 +37,8 @@ use crate::upload::{Janitor, Scrubber, StagingSweeper, Uploads, sweep};
 /// Where the configuration is.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ConfigArgs {
-    /// An oslo.config file such as /etc/glance/glance-api.conf; may be given again, later ones win
-    #[arg(long = "config-file", value_name = "FILE", global = true)]
-    config_files: Vec<PathBuf>,
-    /// A directory of *.conf files, read in order of their names; may be given again
-    #[arg(long = "config-dir", value_name = "DIR", global = true)]
-    config_dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    named: InOrder,
     /// Where records and images live when there is no configuration [default: ./glissade-data]
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
@@ -129,8 +126,7 @@ impl ConfigArgs {
 
     fn sources(&self) -> Sources {
         Sources {
-            config_files: self.config_files.clone(),
-            config_dirs: self.config_dirs.clone(),
+            named: self.named.0.clone(),
             data_dir: self.data_dir.clone(),
             ..Sources::default()
         }

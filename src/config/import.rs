@@ -80,10 +80,13 @@ pub struct Import {
 /// # Errors
 /// The first value that can't be used.
 pub(super) fn import(options: &Options) -> Result<Import, ConfigError> {
-    let hours: u64 = options
-        .need_number(&known::TASK_TIME_TO_LIVE, value::number(0..=1_000_000, "a number of hours"))?;
+    let hours: u64 = options.need_number(
+        &known::TASK_TIME_TO_LIVE,
+        value::number(0..=1_000_000, "a number of hours"),
+    )?;
     Ok(Import {
-        workers: options.need_number(&known::MAX_WORKERS, value::number(1..=1024, "a number of tasks"))?,
+        workers: options
+            .need_number(&known::MAX_WORKERS, value::number(1..=1024, "a number of tasks"))?,
         task_life: Duration::from_secs(hours * 3600),
         plugins: options.need(&known::IMPORT_PLUGINS, plugins)?,
         external_command: external_command(options)?,

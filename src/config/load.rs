@@ -53,11 +53,12 @@ pub(super) fn options(sources: &Sources) -> Result<Options, ConfigError> {
 /// Whether nobody has said where things are kept: there is no file, and the environment names
 /// neither a database nor stores.
 fn is_embedded(sources: &Sources, options: &Options) -> Result<bool, ConfigError> {
-    let has_files = !sources.files(std::env::var_os(CONFIG_DIR))?.is_empty();
+    let has_files =
+        !sources.named.is_empty() || !sources.files(std::env::var_os(CONFIG_DIR))?.is_empty();
     let names_places = options.find(&known::CONNECTION)?.is_some()
         || options.find(&known::ENABLED_BACKENDS)?.is_some_and(|found| !found.is_default())
         || options.first_in(stores::LEGACY_SECTION).is_some();
-    Ok(!has_files && sources.config_dirs.is_empty() && !names_places)
+    Ok(!has_files && !names_places)
 }
 
 /// A server without configuration: everything below one directory.
@@ -212,7 +213,8 @@ fn api(
         enabled_import_methods: options.need(&known::IMPORT_METHODS, import_methods)?,
         hashing_algorithm: options.need(&known::HASHING_ALGORITHM, hashing_algorithm)?,
         does_secure_hash: flag(&known::DO_SECURE_HASH)?,
-        http_retries: options.need_number(&known::HTTP_RETRIES, value::number(0..=1000, "a number"))?,
+        http_retries: options
+            .need_number(&known::HTTP_RETRIES, value::number(0..=1000, "a number"))?,
         web_filter: web::filter(options, warnings)?,
         delayed_delete: flag(&known::DELAYED_DELETE)?,
         container_formats: options.need(&known::CONTAINER_FORMATS, value::list)?,
@@ -225,8 +227,10 @@ fn api(
             takes_extended_l2: beyond.iter().any(|format| format == BEYOND_GLANCE[0]),
             takes_fixed_vhd: beyond.iter().any(|format| format == BEYOND_GLANCE[1]),
         },
-        max_request_id_length: options
-            .need_number(&known::MAX_REQUEST_ID_LENGTH, value::number(0..=16384, "a number of bytes"))?,
+        max_request_id_length: options.need_number(
+            &known::MAX_REQUEST_ID_LENGTH,
+            value::number(0..=16384, "a number of bytes"),
+        )?,
         healthcheck: front::healthcheck(options)?,
         cors: front::cors(options)?,
         believes_forwarded: flag(&known::PROXY_HEADERS)?,
@@ -301,7 +305,8 @@ fn glissade(
             &known::DURABILITY,
             value::one_of(&[("full", Durability::Full), ("none", Durability::None)]),
         )?,
-        engines: options.need_number(&known::ENGINES, value::number(1..=16, "a number of threads"))?,
+        engines: options
+            .need_number(&known::ENGINES, value::number(1..=16, "a number of threads"))?,
         hash_workers: number(options, &known::HASH_WORKERS, 1..=64, "a number of threads")?
             .unwrap_or_else(cores),
         slots_per_upload_max,

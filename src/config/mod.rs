@@ -49,7 +49,7 @@ pub use load::load;
 pub use network::{Listen, Network};
 pub use scrub::Scrub;
 pub use secret::Secret;
-pub use sources::Sources;
+pub use sources::{FileOrDir, Sources};
 pub use web::{AllowDeny, WebFilter};
 
 /// Everything the server needs to know, checked.

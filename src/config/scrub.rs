@@ -36,7 +36,8 @@ impl Default for Scrub {
 /// The first value that can't be used.
 pub(super) fn scrub(options: &Options) -> Result<Scrub, ConfigError> {
     let secs = |opt: &Opt, least: i128| {
-        let secs = options.need_number(opt, value::number(least..=1 << 31, "a number of seconds"))?;
+        let secs =
+            options.need_number(opt, value::number(least..=1 << 31, "a number of seconds"))?;
         Ok(Duration::from_secs(secs))
     };
     Ok(Scrub {

@@ -11,20 +11,27 @@ use super::network::Listen;
 const MAIN_FILE: &str = "glance-api.conf";
 const IMPORT_FILE: &str = "glance-image-import.conf";
 
-/// Where settings come from, as the command line says. With none of the first two, the directory
-/// in `OS_GLANCE_CONFIG_DIR` is read; without that, the embedded defaults count.
+/// Where settings come from, as the command line says. With nothing named, the directory in
+/// `OS_GLANCE_CONFIG_DIR` is read; without that, the embedded defaults count.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// `--config-file`, in order; each brings what lies beside it (`CF-01`).
-    pub config_files: Vec<PathBuf>,
-    /// `--config-dir`, in order; every `*.conf` in it by name.
-    pub config_dirs: Vec<PathBuf>,
+    /// `--config-file` and `--config-dir`, in the order in which they stand there.
+    pub named: Vec<FileOrDir>,
     /// `--data-dir`: where the embedded defaults keep everything.
     pub data_dir: Option<PathBuf>,
     /// `--listen`, in place of `[glissade] listen` and of `bind_host` and `bind_port`.
     pub listen: Option<Listen>,
     /// `--admin-listen`, in place of `[glissade] admin_listen`.
     pub admin_listen: Option<SocketAddr>,
+}
+
+/// What the command line names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileOrDir {
+    /// A file, which brings what lies beside it (`CF-01`).
+    File(PathBuf),
+    /// A directory: every `*.conf` in it, by name.
+    Dir(PathBuf),
 }
 
 impl Sources {
@@ -34,32 +41,39 @@ impl Sources {
     /// A named directory that can't be listed. Whether the files can be read shows when they are.
     pub(super) fn files(&self, environment: Option<OsString>) -> Result<Vec<PathBuf>, ConfigError> {
         let mut files = Vec::new();
-        for file in self.main_files(environment) {
-            files.extend(with_company(&file)?);
-        }
-        for dir in &self.config_dirs {
-            files.extend(conf_files(dir)?);
+        for named in self.named_or_usual(environment) {
+            match named {
+                FileOrDir::File(file) => files.extend(with_company(&file)?),
+                FileOrDir::Dir(dir) => files.extend(conf_files(&dir)?),
+            }
         }
         Ok(each_once(files))
     }
 
     /// Directories in which files that a configuration names by a relative path are looked for.
     pub(super) fn directories(&self, environment: Option<OsString>) -> Vec<PathBuf> {
-        let files = self.main_files(environment);
-        let beside = files.iter().filter_map(|file| file.parent());
-        let dirs = beside.chain(self.config_dirs.iter().map(PathBuf::as_path));
-        dirs.filter_map(|dir| {
-            std::path::absolute(if dir.as_os_str().is_empty() { Path::new(".") } else { dir }).ok()
-        })
-        .collect()
+        let named = self.named_or_usual(environment);
+        let beside = named.iter().filter_map(|named| match named {
+            FileOrDir::File(file) => file.parent(),
+            FileOrDir::Dir(_) => None,
+        });
+        let themselves = named.iter().filter_map(|named| match named {
+            FileOrDir::File(_) => None,
+            FileOrDir::Dir(dir) => Some(dir.as_path()),
+        });
+        let plain = |dir: &Path| match dir.as_os_str().is_empty() {
+            true => std::path::absolute(".").ok(),
+            false => std::path::absolute(dir).ok(),
+        };
+        beside.chain(themselves).filter_map(plain).collect()
     }
 
-    fn main_files(&self, environment: Option<OsString>) -> Vec<PathBuf> {
-        if !self.config_files.is_empty() || !self.config_dirs.is_empty() {
-            return self.config_files.clone();
+    fn named_or_usual(&self, environment: Option<OsString>) -> Vec<FileOrDir> {
+        if !self.named.is_empty() {
+            return self.named.clone();
         }
         let dir = environment.filter(|dir| !dir.is_empty());
-        dir.map(|dir| Path::new(&dir).join(MAIN_FILE)).into_iter().collect()
+        dir.map(|dir| FileOrDir::File(Path::new(&dir).join(MAIN_FILE))).into_iter().collect()
     }
 }
 
@@ -79,12 +93,17 @@ fn with_company(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
+/// Hidden files, such as an editor's, are none, as for oslo.config.
 fn conf_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let is_conf = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        name.ends_with(b".conf") && !name.starts_with(b".") && path.is_file()
+    };
     let unreadable = |source| ConfigError::Unreadable { path: dir.to_owned(), source };
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "conf") && path.is_file() {
+        if is_conf(&path) {
             files.push(path);
         }
     }
@@ -92,16 +111,11 @@ fn conf_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-/// A file that is named and also lies beside another is read once, where it came first: twice
-/// would double multi-valued options.
+/// A file that is named and also lies beside another is read once, where it came last, since later
+/// ones win: twice would double multi-valued options.
 fn each_once(files: Vec<PathBuf>) -> Vec<PathBuf> {
-    let mut once: Vec<PathBuf> = Vec::with_capacity(files.len());
-    for file in files {
-        if !once.contains(&file) {
-            once.push(file);
-        }
-    }
-    once
+    let is_last = |at: usize| !files[at + 1..].contains(&files[at]);
+    (0..files.len()).filter(|at| is_last(*at)).map(|at| files[at].clone()).collect()
 }
 
 #[cfg(test)]
@@ -138,12 +152,33 @@ mod tests {
         "glance-api.conf.d/20-b.conf",
     ];
 
+    fn read(dir: &tempfile::TempDir, named: &[&str]) -> Vec<String> {
+        let named = named.iter().map(|name| match name.strip_suffix('/') {
+            Some(name) => FileOrDir::Dir(dir.path().join(name)),
+            None => FileOrDir::File(dir.path().join(name)),
+        });
+        let sources = Sources { named: named.collect(), ..Sources::default() };
+        names(dir, sources.files(None).unwrap())
+    }
+
     #[test]
     fn cf_01_a_file_brings_what_lies_beside_it() {
-        let dir = dir_with(&ETC);
-        let config_files = vec![dir.path().join(MAIN_FILE), dir.path().join(IMPORT_FILE)];
-        let sources = Sources { config_files, ..Sources::default() };
-        assert_eq!(names(&dir, sources.files(None).unwrap()), ORDER);
+        assert_eq!(read(&dir_with(&ETC), &[MAIN_FILE]), ORDER);
+    }
+
+    /// Directories take their turn among the files, and what is named twice counts where it is
+    /// named last, as for oslo.config.
+    #[test]
+    fn cf_01_what_the_command_line_names_later_wins() {
+        let dir = dir_with(&["a.conf", "b.conf", "d/2.conf", "d/1.conf", "d/.hidden.conf", "d/x"]);
+        assert_eq!(read(&dir, &["b.conf", "a.conf"]), ["b.conf", "a.conf"]);
+        let between = ["a.conf", "d/1.conf", "d/2.conf", "b.conf"];
+        assert_eq!(read(&dir, &["a.conf", "d/", "b.conf"]), between);
+        assert_eq!(read(&dir, &["d/", "a.conf"]), ["d/1.conf", "d/2.conf", "a.conf"]);
+        assert_eq!(read(&dir, &["a.conf", "b.conf", "a.conf"]), ["b.conf", "a.conf"]);
+        let etc = dir_with(&ETC);
+        let named_last = [&ORDER[1..], &ORDER[..1]].concat();
+        assert_eq!(read(&etc, &[MAIN_FILE, IMPORT_FILE]), named_last);
     }
 
     #[test]
@@ -151,8 +186,8 @@ mod tests {
         let dir = dir_with(&ETC);
         let environment = Some(dir.path().as_os_str().to_owned());
         assert_eq!(names(&dir, Sources::default().files(environment.clone()).unwrap()), ORDER);
-        let config_dirs = vec![dir.path().join("glance-api.conf.d")];
-        let sources = Sources { config_dirs, ..Sources::default() };
+        let named = vec![FileOrDir::Dir(dir.path().join("glance-api.conf.d"))];
+        let sources = Sources { named, ..Sources::default() };
         assert_eq!(names(&dir, sources.files(environment).unwrap()), ORDER[2..]);
     }
 
@@ -164,7 +199,8 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_refused() {
-        let sources = Sources { config_dirs: vec!["/nonexistent/x".into()], ..Sources::default() };
+        let sources =
+            Sources { named: vec![FileOrDir::Dir("/nonexistent/x".into())], ..Sources::default() };
         assert!(sources.files(None).unwrap_err().to_string().starts_with("/nonexistent/x: "));
     }
 }

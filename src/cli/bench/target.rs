@@ -111,12 +111,12 @@ pub(super) fn escaped(path: &Path) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::{self, Sources};
+    use crate::config::{self, FileOrDir, Sources};
 
     fn settings(dir: &Path, text: &str) -> Settings {
         let conf = dir.join("glance-api.conf");
         std::fs::write(&conf, text).unwrap();
-        config::load(&Sources { config_files: vec![conf], ..Sources::default() }).unwrap()
+        config::load(&Sources { named: vec![FileOrDir::File(conf)], ..Sources::default() }).unwrap()
     }
 
     /// What is written for the child reads as what the operator wrote.

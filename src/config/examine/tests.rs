@@ -5,6 +5,7 @@
 use std::fs;
 
 use super::*;
+use crate::config::FileOrDir;
 
 /// Every option of Glance 33 with its default (`tests/fixtures/config/generate.py`).
 const GLANCE: &str = include_str!("../../../tests/fixtures/config/glance-33.conf");
@@ -22,10 +23,10 @@ fn examined(texts: &[&str]) -> Examination {
     let write = |(n, text): (usize, &&str)| {
         let path = dir.path().join(format!("{n}.conf"));
         fs::write(&path, text).unwrap();
-        path
+        FileOrDir::File(path)
     };
-    let config_files = texts.iter().enumerate().map(write).collect();
-    examine(&Sources { config_files, ..Sources::default() })
+    let named = texts.iter().enumerate().map(write).collect();
+    examine(&Sources { named, ..Sources::default() })
 }
 
 fn of<'a>(examination: &'a Examination, section: &str, key: &str) -> &'a Finding {

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::config::{
-    Connection, DataDir, FileStore, Probe, RbdStore, StoreKind, TlsMode, WebFilter,
+    Connection, DataDir, FileOrDir, FileStore, Probe, RbdStore, StoreKind, TlsMode, WebFilter,
 };
 
 mod empty;
@@ -609,11 +609,11 @@ fn load_reads_files_and_says_what_it_ignores() {
     let file = dir.path().join("glance-api.conf");
     std::fs::write(&file, format!("{DB}{MULTI}[vault]\nuse_ssl = 1\n")).unwrap();
     let data_dir = Some("/d".into());
-    let sources = Sources { config_files: vec![file], data_dir, ..Sources::default() };
+    let sources = Sources { named: vec![FileOrDir::File(file)], data_dir, ..Sources::default() };
     let settings = load(&sources).unwrap();
     assert!(settings.stores.is_multi);
     assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
-    let missing = Sources { config_files: vec!["/nonexistent.conf".into()], ..sources };
+    let missing = Sources { named: vec![FileOrDir::File("/nonexistent.conf".into())], ..sources };
     assert!(load(&missing).unwrap_err().to_string().starts_with("/nonexistent.conf: "));
 }
 
