@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::fault::Fault;
 use super::schema;
 use crate::config::Api;
-use crate::image::{Image, ImageId, Visibility};
+use crate::image::{Image, ImageId, Visibility, property};
 
 /// Attributes that exist only in answers, refused before anything else.
 const LINKS: [&str; 5] = ["direct_url", "self", "file", "schema", "stores"];
@@ -27,8 +27,6 @@ const READ_ONLY: [&str; 8] = [
 ];
 /// Names that no property may have.
 const RESERVED: [&str; 3] = ["location", "deleted", "deleted_at"];
-/// Beginning of the service's own property names.
-const RESERVED_NAMESPACE: &str = "os_glance";
 /// Characters in a property's name.
 const PROPERTY_NAME_CHARS_MAX: usize = 255;
 /// Largest `min_disk` and `min_ram`: a 32-bit column with a sign.
@@ -119,7 +117,7 @@ pub(super) fn may_change(key: &str) -> Result<(), Fault> {
 }
 
 fn is_reserved(key: &str) -> bool {
-    RESERVED.contains(&key) || key.starts_with(RESERVED_NAMESPACE)
+    RESERVED.contains(&key) || property::is_the_services(key)
 }
 
 fn refuse_reserved(fields: &Fields) -> Result<(), Fault> {
@@ -187,7 +185,7 @@ pub(super) fn changed(before: &Image, after: &Image, api: &Api) -> Result<(), Fa
         within("tags", after.tags.len(), api.image_tag_quota)?;
     }
     if after.properties.keys().any(|key| !before.properties.contains_key(key)) {
-        let counted = after.properties.keys().filter(|key| !key.starts_with(RESERVED_NAMESPACE));
+        let counted = after.properties.keys().filter(|key| !property::is_the_services(key));
         within("properties", counted.count(), api.image_property_quota)?;
     }
     refuse_4_byte_letters(after)

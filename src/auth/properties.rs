@@ -18,6 +18,7 @@ use regex::Regex;
 
 use super::{Enforcer, Identity};
 use crate::config::PropertyRuleFormat;
+use crate::image::property;
 
 /// What somebody would do to a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +35,6 @@ pub enum Operation {
 
 /// Names of the operations, in the order of their places.
 const OPERATIONS: [&str; 4] = ["create", "read", "update", "delete"];
-
-/// Beginning of the service's own properties.
-const RESERVED_NAMESPACE: &str = "os_glance";
 
 /// Why a file of protections can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +112,7 @@ impl PropertyRules {
         enforcer: &Enforcer,
     ) -> bool {
         let Some(sections) = &self.sections else { return true };
-        if property.starts_with(RESERVED_NAMESPACE) {
+        if property::is_the_services(property) {
             return true;
         }
         let section = sections.iter().find(|section| section.names.is_match(property));
@@ -162,7 +160,7 @@ fn parse(text: &str, format: PropertyRuleFormat) -> Result<Vec<Section>, Refused
             }
         }
     }
-    let own = raws.into_iter().filter(|raw| !raw.name.starts_with(RESERVED_NAMESPACE));
+    let own = raws.into_iter().filter(|raw| !property::is_the_services(raw.name));
     own.map(|raw| section(&raw, format)).collect()
 }
 

@@ -7,6 +7,7 @@ use super::error::ConfigError;
 use super::known;
 use super::options::Options;
 use super::value::{self, Parsed};
+use crate::image::property;
 use crate::limits;
 
 /// Plugins by the names that `image_import_plugins` gives them.
@@ -67,7 +68,7 @@ pub struct Import {
     pub external_command: Option<ExternalCommand>,
     /// `[image_conversion] output_format`.
     pub conversion_format: String,
-    /// `[inject_metadata_properties] inject`.
+    /// `[inject_metadata_properties] inject`, without names that are reserved.
     pub inject: Vec<(String, String)>,
     /// `[inject_metadata_properties] ignore_user_roles`.
     pub inject_ignored_roles: Vec<String>,
@@ -91,7 +92,7 @@ pub(super) fn import(options: &Options) -> Result<Import, ConfigError> {
         plugins: options.need(&known::IMPORT_PLUGINS, plugins)?,
         external_command: external_command(options)?,
         conversion_format: options.need(&known::CONVERSION_FORMAT, conversion_format)?,
-        inject: options.need(&known::INJECT, value::dict)?,
+        inject: options.need(&known::INJECT, inject)?,
         inject_ignored_roles: options.need(&known::IGNORE_USER_ROLES, value::list)?,
         download_properties: options.need(&known::EXTRA_PROPERTIES, value::list)?,
     })
@@ -113,15 +114,54 @@ fn external_command(options: &Options) -> Result<Option<ExternalCommand>, Config
     }))
 }
 
-/// A command that is set and never run is worth a warning: somebody believes that images are looked
-/// at.
-pub(super) fn warnings(import: &Import) -> Option<String> {
+/// What is set and has no effect is worth a warning: somebody believes that it has.
+pub(super) fn warnings(options: &Options, import: &Import) -> Result<Vec<String>, ConfigError> {
+    Ok(idle_command(import).into_iter().chain(reserved_names(options)?).collect())
+}
+
+/// Glance drops the service's own names, with a line in its log at every import, and hides
+/// properties that are called like an attribute; so both are told, once, and not set.
+fn reserved_names(options: &Options) -> Result<Option<String>, ConfigError> {
+    let Some(found) = options.find(&known::INJECT)? else { return Ok(None) };
+    let mut names: Vec<_> = found.parse(pairs)?.into_iter().map(|(name, _)| name).collect();
+    names.retain(|name| property::is_reserved(name));
+    Ok((!names.is_empty()).then(|| {
+        let (at, names) = (found.at(), names.join(", "));
+        format!("{at}: not set on images: {names}: these names are the service's; take them out")
+    }))
+}
+
+fn idle_command(import: &Import) -> Option<String> {
     let is_idle =
         import.external_command.is_some() && !import.plugins.contains(&Plugin::ExternalCommand);
     is_idle.then(|| {
         "[glissade] external_command: never run; name external_command in image_import_plugins"
             .to_owned()
     })
+}
+
+/// Properties that every database takes.
+fn pairs(text: &str) -> Parsed<Vec<(String, String)>> {
+    let pairs = value::dict(text)?;
+    for (name, text) in &pairs {
+        if !property::can_be_named(name) {
+            return Err(format!("{name} can be no name; give up to 255 letters of up to 3 bytes"));
+        }
+        if !property::can_hold(text) {
+            return Err(format!(
+                "{name} has a value that databases refuse; give up to 65535 bytes \
+                                in letters of up to 3"
+            ));
+        }
+    }
+    Ok(pairs)
+}
+
+/// Those that may be set.
+fn inject(text: &str) -> Parsed<Vec<(String, String)>> {
+    let mut pairs = pairs(text)?;
+    pairs.retain(|(name, _)| !property::is_reserved(name));
+    Ok(pairs)
 }
 
 /// A program by its absolute path, and arguments between blanks. There is no shell, hence nothing
@@ -162,6 +202,7 @@ fn plugins(text: &str) -> Parsed<Vec<Plugin>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -171,6 +212,29 @@ mod tests {
         assert_eq!(parsed, Ok(Some((PathBuf::from("/opt/scan"), words))));
         assert_eq!(command(" "), Ok(None));
         assert!(command("scan").is_err() && command("./scan").is_err());
+    }
+
+    #[test]
+    fn cf_19_reserved_names_are_not_injected_and_told() {
+        let text = "[inject_metadata_properties]\ninject = a:1,os_glance_x:2,owner:me,\"b\":3\n";
+        let options = Options::of(&[text]).unwrap();
+        let read = import(&options).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(read.inject, [pair("a", "1"), pair("b", "3")]);
+        let told = "0.conf:2: [inject_metadata_properties] inject: not set on images: \
+                    os_glance_x, owner: these names are the service's; take them out";
+        assert_eq!(warnings(&options, &read).unwrap(), [told]);
+        let none = Options::default();
+        assert!(warnings(&none, &import(&none).unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn cf_19_what_no_import_could_record_is_refused() {
+        let long = "n".repeat(256);
+        for text in ["a:1,a:2", "a", ":1", &format!("{long}:1"), "a:\u{1f600}"] {
+            assert!(inject(text).is_err(), "{text}");
+        }
+        assert!(inject(&format!("{}:1", &long[1..])).is_ok());
     }
 
     #[test]

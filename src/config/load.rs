@@ -106,7 +106,7 @@ fn settings(
     warnings.extend(unified::warnings(options, keystone_limits.is_some()));
     let api = api(options, &dirs, &mut warnings)?;
     let import = import::import(options)?;
-    warnings.extend(import::warnings(&import));
+    warnings.extend(import::warnings(options, &import)?);
     let self_url = api.worker_self_reference_url.as_deref();
     let mut glissade = glissade(sources, options, &listen, self_url)?;
     glissade.trusted_proxies = trusted;

@@ -6,6 +6,7 @@
 mod digest;
 mod location;
 mod member;
+pub mod property;
 mod status;
 mod task;
 

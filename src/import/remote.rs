@@ -5,13 +5,10 @@ use serde_json::Value;
 
 use super::fetch::{Fetched, Fetcher};
 use super::run::Secret;
-use crate::image::Expected;
+use crate::image::{Expected, property};
 use crate::meta::ImageChange;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
-
-/// Attributes that would otherwise pass for properties, by how they begin.
-pub(super) const BASE: [&str; 3] = ["os_hidden", "os_hash_algo", "os_hash_value"];
 
 /// An image in another Glance.
 #[derive(Debug)]
@@ -91,9 +88,8 @@ fn read(record: &Value, prefixes: &[String]) -> Result<(Expected, ImageChange), 
     }
     let size = record["size"].as_u64().ok_or("The source image has no size")?;
     let is_ours = |key: &str| {
-        !BASE.contains(&key)
-            && !key.starts_with("os_glance")
-            && prefixes.iter().any(|prefix| key.starts_with(prefix))
+        // Attributes may begin like properties that are wanted.
+        !property::is_reserved(key) && prefixes.iter().any(|prefix| key.starts_with(prefix))
     };
     let fields = record.as_object().into_iter().flatten();
     let fields = fields.filter(|(key, _)| is_ours(key));
