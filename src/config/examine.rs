@@ -48,6 +48,8 @@ pub enum Finding {
     Ignored(Why, &'static str),
     /// A later one counts.
     Overridden(Place),
+    /// It is no option, and stands for its value in others, which are named.
+    PutIn(String),
     /// Nobody knows it; what may be meant.
     Unknown(String),
     /// A server does not start with it.
@@ -131,7 +133,10 @@ fn standing(entry: &Entry, sections: &Sections) -> Finding {
         Standing::Ignored(ignored) if ignored.is_met_by(&entry.value) => Finding::Met,
         Standing::Ignored(ignored) => Finding::Ignored(ignored.why, ignored.reason),
         Standing::NoStore => Finding::Ignored(Why::Needless, known::NO_STORE),
-        Standing::Unknown => Finding::Unknown(known::unknown(entry)),
+        Standing::Unknown => match sections.put_in(entry) {
+            Some(user) => Finding::PutIn(known::put_in(entry, user)),
+            None => Finding::Unknown(known::unknown(entry)),
+        },
     }
 }
 

@@ -294,7 +294,10 @@ pub(super) fn review(entries: &[Entry], sections: &Sections) -> Vec<String> {
                 without_effect.entry(&entry.section).or_default().push(&entry.key);
             }
             Standing::NoStore => warnings.push(format!("{at}: ignored: {NO_STORE}")),
-            Standing::Unknown => warnings.push(format!("{at}: ignored: {}", unknown(entry))),
+            Standing::Unknown => warnings.push(match sections.put_in(entry) {
+                Some(user) => format!("{at}: {}", put_in(entry, user)),
+                None => format!("{at}: ignored: {}", unknown(entry)),
+            }),
         }
     }
     warnings.extend(summary(&without_effect));
@@ -364,6 +367,16 @@ pub(super) fn unknown(entry: &Entry) -> String {
         "glissade" => format!("no such option; {hint}; [glissade] has {}", ours()),
         _ => format!("no such option; {hint}"),
     }
+}
+
+/// What is said of a name that is no option and stands for its value in one. To oslo.config only
+/// options have values, so that glance-api ends at such a name.
+pub(super) fn put_in(entry: &Entry, user: &Entry) -> String {
+    format!(
+        "no option, and put in for ${} in [{}] {}; glance-api would not know it there: write the \
+         value itself where that shares this file",
+        entry.key, user.section, user.key
+    )
 }
 
 /// One line for everything that is known and does nothing here.

@@ -266,13 +266,30 @@ impl Options {
         Ok(done)
     }
 
+    /// Every assignment that is put in for a `$name` in another, by section and key, beside that
+    /// other one.
+    pub(super) fn put_in(&self) -> Vec<((String, String), Entry)> {
+        let mut found = Vec::new();
+        for user in self.layers().flatten() {
+            let mut rest = user.value.as_str();
+            while let Some(at) = rest.find(['$', '\\']) {
+                let (piece, after) = Piece::split(&rest[at..]);
+                if let Piece::Name(name) = piece {
+                    let (sections, key) = meant(name, &user.section);
+                    let is_set = |section: &&String| self.newest(&[(section, key)]).is_some();
+                    let section = sections.iter().find(is_set);
+                    found.extend(section.map(|s| ((s.clone(), key.to_owned()), user.clone())));
+                }
+                rest = after;
+            }
+        }
+        found
+    }
+
     /// What a name stands for: in the section that it is used in, then in `[DEFAULT]`; or in the
     /// section that it names.
     fn named(&self, name: &str, section: &str, depth: usize) -> Parsed<String> {
-        let (sections, key) = match name.split_once('.') {
-            Some((group, key)) => ([file::normal_section(group), "DEFAULT".to_owned()], key),
-            None => ([section.to_owned(), "DEFAULT".to_owned()], name),
-        };
+        let (sections, key) = meant(name, section);
         for section in &sections {
             if let Some(entry) = self.newest(&[(section, key)]) {
                 return self.substitute(&entry.value, section, depth + 1);
@@ -283,6 +300,14 @@ impl Options {
             }
         }
         Err(format!("${name} is not set; set it, or write $$ for a dollar sign"))
+    }
+}
+
+/// The sections in which a name may be set, the first of which counts, and its key.
+fn meant<'a>(name: &'a str, section: &str) -> ([String; 2], &'a str) {
+    match name.split_once('.') {
+        Some((group, key)) => ([file::normal_section(group), "DEFAULT".to_owned()], key),
+        None => ([section.to_owned(), "DEFAULT".to_owned()], name),
     }
 }
 

@@ -4,6 +4,7 @@
 //! configuration that is refused.
 
 use super::access;
+use super::file::Entry;
 use super::known::{
     DEFAULT_BACKEND, ENABLED_BACKENDS, LEGACY_DEFAULT, LEGACY_STORES, NODE_STAGING_URI, WORK_DIR,
 };
@@ -45,6 +46,8 @@ pub(super) struct Sections {
     stores: Vec<(String, Vec<&'static str>)>,
     /// Those that say how this server signs in to Keystone.
     accounts: Vec<String>,
+    /// Names that are put in for a `$name`, by section and key, with the assignment that has it.
+    put_in: Vec<((String, String), Entry)>,
 }
 
 impl Sections {
@@ -54,7 +57,14 @@ impl Sections {
         let accounts = access::account_sections(options).unwrap_or_default();
         let is_multi = !enabled.is_empty();
         let stores = if is_multi { of_several(&enabled) } else { of_one(options) };
-        Self { is_multi, stores, accounts }
+        Self { is_multi, stores, accounts, put_in: options.put_in() }
+    }
+
+    /// An assignment whose value has another one put in.
+    pub(super) fn put_in(&self, entry: &Entry) -> Option<&Entry> {
+        let is_it =
+            |(section, key): &(String, String)| (section, key) == (&entry.section, &entry.key);
+        self.put_in.iter().find(|(name, _)| is_it(name)).map(|(_, user)| user)
     }
 
     /// Kinds of the stores that read a section; none where no store does.

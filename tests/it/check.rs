@@ -182,6 +182,9 @@ fn cf_01_the_environment_is_heard() {
     let debug = options.iter().filter(|option| option["key"] == "debug");
     let standings: Vec<_> = debug.map(|option| &option["standing"]).collect();
     assert_eq!(standings, ["overridden", "honoured"]);
+    let debug = options.iter().rfind(|option| option["key"] == "debug").unwrap();
+    assert_eq!(debug["variable"], "OS_DEFAULT__DEBUG");
+    assert!(debug["line"].is_null() && debug["file"].is_null(), "{debug:#}");
     let (starts, document) = said("OS_FAST__FILESYSTEM_STORE_FILE_PERM", "rw");
     assert!(
         !starts && document.to_string().contains("OS_FAST__FILESYSTEM_STORE_FILE_PERM: [fast]")

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::probes::{Outcome, Probe};
 use crate::cli::serve::ServeError;
-use crate::config::{Examined, Finding, Why};
+use crate::config::{Examined, Finding, Place, Why};
 
 /// The whole document.
 #[derive(Debug, Serialize)]
@@ -26,8 +26,8 @@ pub(super) struct Report {
 /// One assignment.
 #[derive(Debug, Serialize)]
 struct OptionLine {
-    file: String,
-    line: usize,
+    #[serde(flatten)]
+    place: PlaceFields,
     section: String,
     key: String,
     standing: Standing,
@@ -36,6 +36,33 @@ struct OptionLine {
     why: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+}
+
+/// Where it stands.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum PlaceFields {
+    Line { file: String, line: usize },
+    Variable { variable: String },
+}
+
+impl PlaceFields {
+    fn of(place: &Place) -> Self {
+        let name = place.path.display().to_string();
+        match place.line {
+            0 => Self::Variable { variable: name },
+            line => Self::Line { file: name, line },
+        }
+    }
+}
+
+impl fmt::Display for PlaceFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { file, line } => write!(f, "{file}:{line}"),
+            Self::Variable { variable } => f.write_str(variable),
+        }
+    }
 }
 
 /// What becomes of it.
@@ -115,12 +142,12 @@ fn option_line(examined: &Examined) -> OptionLine {
             (Standing::Ignored, Some(word(*why)), Some((*reason).to_owned()))
         }
         Finding::Overridden(place) => (Standing::Overridden, None, Some(format!("by {place}"))),
+        Finding::PutIn(reason) => (Standing::Honoured, None, Some(reason.clone())),
         Finding::Unknown(hint) => (Standing::Unknown, None, Some(hint.clone())),
         Finding::Refused(message) => (Standing::Refused, None, Some(message.clone())),
     };
     OptionLine {
-        file: examined.place.path.display().to_string(),
-        line: examined.place.line,
+        place: PlaceFields::of(&examined.place),
         section: examined.section.clone(),
         key: examined.key.clone(),
         standing,
@@ -141,7 +168,7 @@ fn word(why: Why) -> &'static str {
 
 impl fmt::Display for OptionLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, section, key, standing, reason, .. } = self;
+        let Self { place, section, key, standing, reason, .. } = self;
         let word = match standing {
             Standing::Honoured => "honoured",
             Standing::Met => "anyway",
@@ -153,8 +180,8 @@ impl fmt::Display for OptionLine {
         match (standing, reason) {
             // A refusal names its place itself.
             (Standing::Refused, Some(message)) => write!(f, "{word:<10} {message}"),
-            (_, Some(reason)) => write!(f, "{word:<10} {file}:{line}: [{section}] {key}: {reason}"),
-            (_, None) => write!(f, "{word:<10} {file}:{line}: [{section}] {key}"),
+            (_, Some(reason)) => write!(f, "{word:<10} {place}: [{section}] {key}: {reason}"),
+            (_, None) => write!(f, "{word:<10} {place}: [{section}] {key}"),
         }
     }
 }

@@ -137,6 +137,22 @@ fn cf_33_a_value_that_asks_for_what_happens_anyway_is_met() {
 }
 
 #[test]
+fn cf_33_a_name_that_others_put_in_is_not_unknown() {
+    let text = "[DEFAULT]\nroot = /srv\nleaf = logs\nlog_dir = $root/${leaf}\nroom = 1\n\
+                [glance_store]\nroot = /other\n";
+    let examination = examined(&[text, CLOUD]);
+    let said = "no option, and put in for $root in [DEFAULT] log_dir; glance-api would";
+    let Finding::PutIn(reason) = of(&examination, "DEFAULT", "root") else { panic!() };
+    assert!(reason.starts_with(said), "{reason}");
+    assert!(matches!(of(&examination, "DEFAULT", "leaf"), Finding::PutIn(_)));
+    assert!(matches!(of(&examination, "DEFAULT", "room"), Finding::Unknown(_)));
+    assert!(matches!(of(&examination, "glance_store", "root"), Finding::Unknown(_)));
+    let warnings = examination.loaded.unwrap().warnings;
+    let of_root = warnings.iter().find(|warning| warning.contains("[DEFAULT] root"));
+    assert!(of_root.unwrap().contains("[DEFAULT] root: no option, and put in"), "{warnings:?}");
+}
+
+#[test]
 fn cf_33_what_cant_be_read_is_an_error_without_options() {
     let examination = examined(&["[DEFAULT]\nno sign\n"]);
     assert!(examination.options.is_empty() && examination.loaded.is_err());
