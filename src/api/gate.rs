@@ -10,11 +10,15 @@
 //! [`HeadNote::Ambiguous`], so that it is answered with 400 and nothing behind it is ever taken
 //! for a request.
 //!
+//! Clients write `"`, `<` and `>` into queries as they are, which Glance takes and the type of hyper's
+//! targets does not. The gate writes such bytes as the `%` escapes that they stand for.
+//!
 //! Writes are buffered here when the socket is full, so that hyper never holds bytes of an answer
 //! when the connection is taken from it.
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -148,6 +152,7 @@ impl HeadGate {
         }
         match examine(&self.input) {
             Examined::Partial if self.input.len() < HEAD_BYTES_MAX => return false,
+            Examined::Head { .. } if escape_target(&mut self.input) => return self.look_for_head(),
             // hyper answers what is too long or malformed, and closes.
             Examined::Partial | Examined::Malformed => self.state = State::Through,
             Examined::Head { len, note, framing } => self.enter(len, note, framing),
@@ -333,6 +338,35 @@ fn examine(input: &[u8]) -> Examined {
     }
 }
 
+/// Writes escapes into the target of a head that is whole; answers whether any had to be.
+fn escape_target(input: &mut BytesMut) -> bool {
+    let Some(target) = target(input) else { return false };
+    if !input[target.clone()].iter().any(|byte| NO_TARGET.contains(byte)) {
+        return false;
+    }
+    let mut escaped = BytesMut::with_capacity(input.len() + HEAD_READ_BYTES);
+    escaped.extend_from_slice(&input[..target.start]);
+    for byte in &input[target.clone()] {
+        match NO_TARGET.contains(byte) {
+            true => escaped.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            false => escaped.extend_from_slice(&[*byte]),
+        }
+    }
+    escaped.extend_from_slice(&input[target.end..]);
+    *input = escaped;
+    true
+}
+
+/// Bytes that httparse lets into a target, and the type that hyper makes of it does not.
+const NO_TARGET: &[u8] = b"\"<>`";
+
+/// Where the target stands: between the first two blanks, since a method has none.
+fn target(head: &[u8]) -> Option<Range<usize>> {
+    let blank = |from: usize| head[from..].iter().position(|byte| *byte == b' ');
+    let start = blank(0)? + 1;
+    Some(start..start + blank(start)?)
+}
+
 /// Of several hosts each program could take another one (RFC 9112, section 3.2).
 fn host(headers: &[httparse::Header<'_>]) -> Result<(), &'static str> {
     let hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
@@ -405,6 +439,30 @@ mod tests {
         let cold = examine(b"GET /v2/images HTTP/1.1\r\nHost: x\r\n\r\nrest");
         let Examined::Head { len, note, framing } = cold else { panic!("{cold:?}") };
         assert_eq!((len, note, framing), (36, HeadNote::Cold, None));
+    }
+
+    #[test]
+    fn ls_02_bytes_that_no_target_may_have_are_escaped() {
+        let escaped = |text: &str| {
+            let mut input = BytesMut::from(text.as_bytes());
+            let has_changed = escape_target(&mut input);
+            assert_eq!(has_changed, input != text.as_bytes());
+            String::from_utf8_lossy(&input).into_owned()
+        };
+        let rest = " HTTP/1.1\r\nX: \"<>`\r\n\r\n\"body\"";
+        let quoted = format!("\r\nGET /v2/images?name=\"<a>`\"&x=%22{rest}");
+        let wanted = format!("\r\nGET /v2/images?name=%22%3Ca%3E%60%22&x=%22{rest}");
+        assert_eq!(escaped(&quoted), wanted);
+        let plain = format!("GET /v2/images?name=in:'a',{{b}}{rest}");
+        assert_eq!(escaped(&plain), plain);
+        // Whatever httparse takes for a target is one afterwards.
+        for byte in 0x21..0x7f_u8 {
+            for target in [format!("/a{}b", char::from(byte)), format!("/?{}", char::from(byte))] {
+                let head = escaped(&format!("GET {target} HTTP/1.1\r\n\r\n"));
+                let target = head.split(' ').nth(1).unwrap_or_default();
+                assert!(target.parse::<http::Uri>().is_ok(), "{target}");
+            }
+        }
     }
 
     #[test]

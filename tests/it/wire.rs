@@ -44,6 +44,19 @@ fn a_connection_lives_on_after_uploads() {
     }
 }
 
+/// Glance takes queries with bytes that stand in no URI; so does this server, whatever is behind.
+#[test]
+fn li_05_quotes_in_a_query_need_no_escapes() {
+    let server = server("off");
+    let mut conn = server.conn();
+    conn.call("POST", "/v2/images", &[], br#"{"name": "<a>\"`"}"#).assert(201, "");
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let found = get("/v2/images?name=<a>\"`&sort=name");
+    conn.send((found + &get("/v2/images/<x>")).as_bytes()).unwrap();
+    conn.response().unwrap().assert(200, r#""name": "<a>\"`""#);
+    conn.response().unwrap().assert(404, "No image found");
+}
+
 /// Everything in one segment: two uploads with a download and a show behind each.
 #[test]
 fn pipelined_requests_are_answered_in_order() {
