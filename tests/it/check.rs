@@ -118,6 +118,8 @@ fn cf_32_cf_33_both_refuse_alike() {
         Setup::new().unset("glance_store", "default_backend"),
         Setup::new().set("DEFAULT", "image_size_cap", "big"),
         Setup::new().set("image_import_opts", "image_import_plugins", "acme_scanner"),
+        Setup::new().set("DEFAULT", "log_file", "/no/such/directory/glissade.log"),
+        Setup::new().set("DEFAULT", "log_file", "/tmp"),
         Setup::new().set("image_import_opts", "image_import_plugins", "external_command"),
         Setup::new().set("image_import_opts", "image_import_plugins", "external_command").set(
             "glissade",

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::probes::{Outcome, may_write};
 use crate::config::FileStore;
 use crate::limits::MIB;
+use crate::observe::log::LogError;
 use crate::store::OpenError;
 use crate::store::file::DirFacts;
 
@@ -51,11 +52,17 @@ pub(super) fn of_scratch(dirs: &[DirFacts]) -> Outcome {
 
 /// Whether the log can be written.
 pub(super) fn log(file: &Path) -> Outcome {
-    let shown = file.display();
-    let place = if file.exists() { Some(file) } else { file.parent() };
-    match place {
-        Some(place) if may_write(place) => Outcome::Fine(format!("{shown}")),
-        _ => Outcome::Doubtful(format!("{shown} can't be written by this user")),
+    let place = if file.exists() { file } else { file.parent().unwrap_or(file) };
+    let writable = match file.is_dir() {
+        true => Err(rustix::io::Errno::ISDIR),
+        false => rustix::fs::access(place, rustix::fs::Access::WRITE_OK),
+    };
+    match writable {
+        Ok(()) => Outcome::Fine(file.display().to_string()),
+        Err(errno) => {
+            let refused = LogError::Open { path: file.to_owned(), source: errno.into() };
+            Outcome::Failed(refused.into())
+        }
     }
 }
 
