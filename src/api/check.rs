@@ -34,16 +34,20 @@ const MINIMUM_MAX: u32 = i32::MAX.unsigned_abs();
 
 type Fields = Map<String, Value>;
 
-/// Makes a queued record of a create request's body.
+/// Makes a queued record of a create request's body. Whose it is the body may say, also that it is
+/// nobody's; where it says nothing it is the caller's.
 ///
 /// # Errors
 /// A [`Fault`] with status 400, 403 or 413.
-pub(super) fn create(body: &[u8], api: &Api) -> Result<Image, Fault> {
+pub(super) fn create(body: &[u8], api: &Api, project: Option<&str>) -> Result<Image, Fault> {
     let fields = object(body)?;
     refuse_links(&fields)?;
     match_schema(&fields, api)?;
     refuse_reserved(&fields)?;
-    let image = record(&fields);
+    let mut image = record(&fields);
+    if !fields.contains_key("owner") {
+        image.owner = project.map(str::to_owned);
+    }
     within("tags", image.tags.len(), api.image_tag_quota)?;
     refuse_read_only(&fields)?;
     let image = with_minima(image, &fields)?;

@@ -24,8 +24,7 @@ pub(super) async fn create(
     head: &Parts,
     body: &[u8],
 ) -> Result<Response<Bytes>, Fault> {
-    let mut image = check::create(body, &app.settings.api)?;
-    image.owner = image.owner.or_else(|| caller.project_id.clone());
+    let image = check::create(body, &app.settings.api, caller.project_id.as_deref())?;
     may::create(app, caller, &image)?;
     let _place = app.uploads.quotas().reserve_image(image.owner.as_deref()).await?;
     app.repo.create(&image).await?;

@@ -1,13 +1,15 @@
 //! Pages of a list: `limit`, `marker`, and where the next page is (`LI-01`, `LI-02`, `LI-12`).
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::answer;
 use super::fault::Fault;
 use super::filter::number;
+use super::router::Unrouted;
 use crate::config::Api;
 
 /// The query of a list request.
@@ -28,8 +30,11 @@ impl Paging {
     /// Reads a query string.
     ///
     /// # Errors
-    /// 400 for a limit that is none.
+    /// 400 for a limit that is none, and for escapes that are not UTF-8.
     pub(super) fn parse(query: &str, api: &Api) -> Result<Self, Fault> {
+        if percent_decode_str(query).decode_utf8().is_err() {
+            return Err(Unrouted::Undecodable.into_fault(&Method::GET));
+        }
         let limit = api.limit_param_default.min(api.api_limit_max);
         let mut paging = Self { limit, marker: None, rest: Vec::new(), repeated: Vec::new() };
         for (key, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {

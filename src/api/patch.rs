@@ -159,7 +159,8 @@ fn tokens(pointer: &str) -> Result<Vec<String>, Fault> {
     if inside.ends_with('/') {
         return bad("end with \"/\".");
     }
-    if inside.trim_matches(['/', ' ']).is_empty() {
+    // Nothing behind the slash is a property without a name, which Glance has too.
+    if inside.trim() == "/" {
         return bad("does not contains valid token.");
     }
     let is_escape = |rest: &str| rest.starts_with(['0', '1']);
@@ -196,6 +197,8 @@ mod tests {
             ("/ a ", &["a"]),
             ("/a~1b~0c", &["a/b~c"]),
             ("/~01", &["~1"]),
+            ("/", &[""]),
+            ("/ ", &[""]),
         ] {
             assert_eq!(tokens(pointer).unwrap(), expected, "{pointer}");
         }
@@ -206,8 +209,7 @@ mod tests {
         for (pointer, why) in [
             ("", "does not start"),
             ("a", "does not start"),
-            ("/", "valid token"),
-            ("/ ", "valid token"),
+            ("/ / ", "valid token"),
             ("//", "end with"),
             ("/a/", "end with"),
             ("/a//b", "adjacent"),

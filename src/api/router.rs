@@ -313,7 +313,8 @@ pub fn route(method: &Method, path: &str, accept: Option<&str>) -> Result<Route,
     let segments: Vec<&str> = segments.iter().map(Cow::as_ref).collect();
     match segments.split_first() {
         Some((&"versions", _)) => return Ok(Route::Versions),
-        Some((&"healthcheck", [])) => return Ok(Route::Health),
+        // Glance's pipeline has it there with all that lies below.
+        Some((&"healthcheck", _)) => return Ok(Route::Health),
         Some(_) | None => {}
     }
     match below_version(&segments, accept) {
@@ -432,7 +433,9 @@ mod tests {
             assert_eq!(get(path), Ok(Route::VersionChoices), "{path}");
         }
         assert_eq!(get("/versions"), Ok(Route::Versions));
-        assert_eq!(get("/healthcheck"), Ok(Route::Health));
+        for path in ["/healthcheck", "/healthcheck/", "/healthcheck/x"] {
+            assert_eq!(get(path), Ok(Route::Health));
+        }
     }
 
     #[test]

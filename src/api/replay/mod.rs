@@ -26,7 +26,7 @@ use serde_json::Value;
 use self::recording::{Answer, Recording};
 use self::world::World;
 use super::peer::Peer;
-use super::respond;
+use super::{check, respond};
 use crate::config::Probe;
 use crate::image::{Image, LocationStatus, Status};
 use crate::meta::CLAIM_PROPERTY;
@@ -294,6 +294,16 @@ async fn cr_01_cr_02_create() {
     replay_all(&["023", "025", "034", "037", "045", "055"]).await;
     // The owner is taken from the body when it is there.
     replay_all(&["061"]).await;
+}
+
+#[tokio::test]
+async fn cr_02_only_an_owner_that_is_not_given_is_the_callers() {
+    let world = World::new().await;
+    let create = |body: &str| check::create(body.as_bytes(), &world.app.settings.api, Some("p"));
+    let owner = |body: &str| create(body).unwrap().owner;
+    assert_eq!(owner("{}").as_deref(), Some("p"));
+    assert_eq!(owner(r#"{"owner": "q"}"#).as_deref(), Some("q"));
+    assert_eq!(owner(r#"{"owner": null}"#), None);
 }
 
 #[tokio::test]

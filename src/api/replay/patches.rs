@@ -66,7 +66,7 @@ async fn up_02_bodies_that_are_no_patch_never_fail() {
         r#"[{"op": ["add"], "path": "/a"}]"#,
         r#"[{"op": "add", "path": 5, "value": "x"}]"#,
         r#"[{"op": "add", "path": null, "value": "x"}]"#,
-        r#"[{"op": "add", "path": "/", "value": "x"}]"#,
+        r#"[{"op": "add", "path": "/ / ", "value": "x"}]"#,
         r#"[{"op": "add", "path": "/tags/-", "value": "x"}]"#,
         r#"[{"op": "add", "path": "/locations", "value": []}]"#,
         r#"[{"op": "replace", "path": "/locations/0", "value": {}}]"#,
@@ -126,7 +126,8 @@ async fn up_03_every_attribute_can_be_set() {
         {"op": "replace", "path": "/os_hidden", "value": true},
         {"op": "replace", "path": "/visibility", "value": "community"},
         {"op": "replace", "path": "/min_disk", "value": 1.0},
-        {"op": "add", "path": "/a~1b", "value": ""}
+        {"op": "add", "path": "/a~1b", "value": ""},
+        {"op": "add", "path": "/", "value": "no name"}
     ]"#;
     assert_eq!(patch(&world, ID, body).await.status, 200);
     let image = world.record(ID).await;
@@ -134,6 +135,9 @@ async fn up_03_every_attribute_can_be_set() {
     assert!(image.protected && image.os_hidden && image.min_disk == 1);
     assert_eq!(image.visibility, crate::image::Visibility::Community);
     assert_eq!(image.properties.get("a/b").map(String::as_str), Some(""));
+    assert_eq!(image.properties.get("").map(String::as_str), Some("no name"));
+    assert_eq!(patch(&world, ID, r#"[{"op": "remove", "path": "/"}]"#).await.status, 200);
+    assert!(!world.record(ID).await.properties.contains_key(""));
 }
 
 #[tokio::test]
