@@ -1,11 +1,19 @@
 //! Goal: a full store answers 413, gives its space back, and harms nobody else (`FS-04`).
 //!
+//! Where zeros take no room, a full store is one that what is not zero does not fit into (`FS-06`).
+//!
 //! Method: the store `fast` lies on a small file system of its own, tmpfs or loop-mounted ext4 and
-//! XFS; everything else lies elsewhere.
+//! XFS; everything else lies elsewhere. Of images of zeros, everything lies there.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
-use crate::common::{Body, Framing, KIB, MIB, Mount, PATIENCE, Server, Setup, Upload, alone, poll};
+use crate::common::{
+    Body, Framing, KIB, MIB, Mount, PATIENCE, Server, Setup, Upload, alone, direct, into, poll,
+    sums,
+};
+
+const BINARY: [(&str, &str); 1] = [("Content-Type", "application/octet-stream")];
 
 /// What the small store can't hold.
 const TOO_LARGE: Body = Body { seed: 1, bytes: 640 * MIB };
@@ -105,4 +113,88 @@ fn full_ext4() {
 #[test]
 fn full_xfs() {
     full(&XFS);
+}
+
+/// A server of which everything lies on a small file system; zeros that are staged take no room.
+fn thin(mount: &Mount, io_uring: &str) -> Server {
+    let setup = Setup::in_dir(mount.path()).log_may_complain();
+    let setup = setup.set("glissade", "io_uring", io_uring);
+    setup.set("os_glance_staging_store", "filesystem_thin_provisioning", "true").start()
+}
+
+/// Twice as long as the file system, with a little that is no zero at both ends.
+fn of_zeros() -> Vec<u8> {
+    let mut data = vec![0; 64 * MIB as usize + 4097];
+    Body::new(4, 5000).fill(0, &mut data[..5000]);
+    data.splice(data.len() - 5000.., Body::new(5, 5000).to_vec());
+    data
+}
+
+/// Stages and imports it: only what is no zero takes room.
+#[track_caller]
+fn zeros_are_imported(server: &Server, data: &[u8]) {
+    let image = server.create();
+    server.conn().call("PUT", &format!("/v2/images/{image}/stage"), &BINARY, data).assert(204, "");
+    server.import(&image, &into(direct(), &["fast", "slow"])).assert(202, "");
+    assert_eq!(server.ended_task(&image)["status"], "success");
+    for store in ["fast", "slow"] {
+        let file = server.store(store).join(&image);
+        assert!(fs::read(&file).unwrap() == data, "{store}");
+        assert!(file.metadata().unwrap().blocks() * 512 < MIB);
+        let (md5, sha512) = sums(&file);
+        let record = server.show(&image);
+        assert_eq!((&record["status"], &record["size"]), (&"active".into(), &data.len().into()));
+        assert_eq!((&record["checksum"], &record["os_hash_value"]), (&md5.into(), &sha512.into()));
+    }
+    assert_eq!(server.delete(&image), 204);
+}
+
+/// More that is no zero than fits is found by the writes: 413, and nothing is left.
+#[track_caller]
+fn too_much_is_refused(server: &Server, mount: &Mount) {
+    let before = mount.free_bytes();
+    for framing in [Framing::Length, Framing::Chunked(64 * KIB as usize)] {
+        let image = server.create();
+        let upload = Upload::stage(&image, Body::new(6, 40 * MIB)).framing(framing);
+        upload.run(server.address()).assert(413, "full");
+        server.wait_for_status(&image, "queued");
+        server.assert_only(&[]);
+        assert!(server.staged().is_empty(), "{:?}", server.staged());
+        assert!(server.open_files_below(&server.store("staging")).is_empty());
+        // The tables of the file system, and records.
+        let given_back = || mount.free_bytes() + MIB >= before;
+        assert!(poll(PATIENCE, || given_back().then_some(())).is_some());
+        let body = Body::new(7, 70_001);
+        Upload::stage(&image, body).run(server.address()).assert(204, "");
+        server.import(&image, &direct()).assert(202, "");
+        assert_eq!(server.ended_task(&image)["status"], "success");
+        server.assert_imported(&image, body, &["fast"]);
+        assert_eq!(server.delete(&image), 204);
+    }
+}
+
+#[test]
+fn fs_06_staged_zeros_need_no_room() {
+    let _alone = alone();
+    for io_uring in ["required", "off"] {
+        let Some(mount) = Mount::new("ext4", 32 * MIB) else { return };
+        let server = thin(&mount, io_uring);
+        zeros_are_imported(&server, &of_zeros());
+        too_much_is_refused(&server, &mount);
+    }
+}
+
+/// Where they do take room they are refused before a byte is read, as ever.
+#[test]
+fn fs_06_zeros_that_are_kept_need_room() {
+    let Some(mount) = Mount::new("ext4", 32 * MIB) else { return };
+    let server = Setup::in_dir(mount.path()).log_may_complain().start();
+    let image = server.create();
+    let mut conn = server.conn();
+    let head = Upload::stage(&image, Body::new(8, 96 * MIB)).head();
+    let head = head.replacen("Host", "Expect: 100-continue\r\nHost", 1);
+    conn.send(head.as_bytes()).unwrap();
+    conn.response().unwrap().assert(413, "full");
+    server.wait_for_status(&image, "queued");
+    assert!(server.staged().is_empty());
 }

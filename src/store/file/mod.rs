@@ -173,27 +173,30 @@ impl FileStore {
 
 impl Inner {
     /// `FS-02`: the highest priority first; in it the directory with most free space that still
-    /// holds the size.
+    /// holds the size. Where zeros take no room (`FS-06`) a size says nothing of how much the data
+    /// will take: one that no directory holds goes where most is free, and the writes find out.
     fn choose(&self, hint: SizeHint) -> Result<&Arc<Dir>, StoreError> {
         let needed = match hint {
             SizeHint::Known(size) => size,
             SizeHint::Unknown => 0,
         };
-        let mut best: Option<(&Arc<Dir>, (i64, u64))> = None;
+        let mut found = Vec::new();
         let mut failure = None;
         for dir in self.dirs.iter().filter(|dir| dir.refusal.is_none()) {
             match dir.free_bytes() {
                 Ok(free) => {
-                    let rank = (dir.priority, free);
-                    if free >= needed && best.as_ref().is_none_or(|(_, other)| rank > *other) {
-                        best = Some((dir, rank));
+                    let holding = (free >= needed).then_some(dir.priority);
+                    if holding.is_some() || self.options.thin_provisioning {
+                        found.push((holding, free, dir));
                     }
                 }
                 // The others may do: one mount that is away is no full store.
                 Err(error) => failure = Some(error),
             }
         }
-        best.map(|(dir, _)| dir).ok_or_else(|| {
+        // No priority is less than any. Of equals the first is taken.
+        let best = found.into_iter().rev().max_by_key(|(holding, free, _)| (*holding, *free));
+        best.map(|(.., dir)| dir).ok_or_else(|| {
             let context = format!("no directory of store {} has {needed} bytes free", self.id);
             failure.unwrap_or_else(|| StoreError::new(StoreErrorKind::NoSpace, context))
         })

@@ -159,6 +159,27 @@ async fn fs_02_the_highest_priority_with_room_is_filled() {
     assert_eq!(refused.kind(), StoreErrorKind::NoSpace);
 }
 
+/// Where zeros take no room nobody can tell what a size will take.
+#[tokio::test]
+async fn fs_06_a_thin_store_wants_no_room_for_a_size() {
+    let (low, high) = (TempDir::new().unwrap(), TempDir::new_in("/dev/shm").unwrap());
+    let mut options = options(&[(low.path(), 1), (high.path(), 9)]);
+    options.thin_provisioning = true;
+    let store = open(options, BUFFERED);
+    // What a directory does hold goes where it went.
+    let location = put(&store, bytes(10), SizeHint::Known(10)).await.unwrap();
+    assert!(path(&location).starts_with(high.path()));
+    let larger = SizeHint::Known(u64::MAX / 2);
+    let location = put(&store, vec![0; 3 * MIB], larger).await.unwrap();
+    assert!(std::fs::read(path(&location)).unwrap() == vec![0; 3 * MIB]);
+    let free = |dir: &TempDir| {
+        let found = rustix::fs::statvfs(dir.path()).unwrap();
+        found.f_bavail * found.f_frsize
+    };
+    let most = if free(&low) > free(&high) { &low } else { &high };
+    assert!(path(&location).starts_with(most.path()));
+}
+
 #[tokio::test]
 async fn fs_05_the_mode_is_set_on_the_file_and_lets_into_the_directory() {
     let parent = TempDir::new().unwrap();
