@@ -53,13 +53,15 @@ impl ImageConversion {
             [one] | [one @ Format::Iso, Format::Gpt] => one,
             _ => return Err("Image format detection failed".to_owned()),
         };
-        if found == Format::Iso {
-            let is_iso = declared == found.name();
-            let refused = || "Image has disallowed configuration".to_owned();
-            return if is_iso { Ok(false) } else { Err(refused()) };
-        }
         if found.name() != declared {
-            return Err("Image format mismatch".to_owned());
+            let found = found.name();
+            return Err(format!(
+                "Image format mismatch: disk_format is {declared}, the data is {found}; import it \
+                 into an image of that format"
+            ));
+        }
+        if found == Format::Iso {
+            return Ok(false);
         }
         let gate = Gate::new(Some("bare"), Some(declared), &self.rules);
         match gate.judge(finding) {

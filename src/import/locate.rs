@@ -166,7 +166,7 @@ impl LocationImport {
         let location = places::location(&self.stores, &order.url, Map::new()).await;
         let size = places::size(&self.stores, &self.guard, &location).await.map_err(|error| {
             tracing::info!(image_id = %image.id, %error, "a location can't be an image's");
-            failed("Invalid location")
+            failed(reason::of_place(&error))
         })?;
         let count = image.locations.len() as u64 + 1;
         if self.rules.locations_max.is_some_and(|most| count > most) {

@@ -13,13 +13,21 @@ use crate::store::{Registry, StoreError, StoreErrorKind};
 /// Schemes that would let a client read the server's own files or its secrets.
 const RESTRICTED: [&str; 3] = ["file", "filesystem", "swift+config"];
 
+/// What is told of a place that is asked and is no good, whether nobody answers there, there is
+/// nothing, or it leads elsewhere: nobody may feel their way around inside of a cloud.
+const NO_DATA: &str = "there is no data of a known size; check the address";
+
 /// Why an image can't have its data at a place.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    /// It may not be named, or there is nothing. Whoever has named it is not told which, so that
-    /// nobody can feel their way around inside of a cloud.
-    #[error("the location is refused: {0}")]
-    Refused(String),
+    /// It may not be named, or there is nothing.
+    #[error("the location is refused: {why}")]
+    Refused {
+        /// As much as whoever has named it may know.
+        told: &'static str,
+        /// For the log.
+        why: String,
+    },
     /// Its store fails, which is the operator's affair.
     #[error(transparent)]
     Store(StoreError),
@@ -45,27 +53,29 @@ pub async fn size(
     guard: &WebGuard,
     location: &Location,
 ) -> Result<u64, PlaceError> {
-    let refused = |why: &str| PlaceError::Refused(why.to_owned());
-    let (scheme, _) = location.url.split_once("://").ok_or_else(|| refused("it is no URL"))?;
+    let refused = |told: &'static str, why: String| PlaceError::Refused { told, why };
+    let not_ours = |told: &'static str| refused(told, told.to_owned());
+    let (scheme, _) = location.url.split_once("://").ok_or_else(|| not_ours("it is no URL"))?;
     if RESTRICTED.contains(&scheme) {
-        return Err(refused("it is this server's own"));
+        return Err(not_ours("files of the server can't be an image's data"));
     }
     if stores.candidates(location).next().is_none() {
-        return Err(refused("no store has its scheme"));
+        return Err(not_ours("no store of this server has its scheme"));
     }
     let is_web = ["http", "https"].contains(&scheme);
     if is_web {
+        let filtered = "it does not pass the filter for addresses on the web";
         let judged = guard.judge(&location.url).await;
-        judged.map_err(|error| PlaceError::Refused(error.in_full()))?;
+        judged.map_err(|error| refused(filtered, error.in_full()))?;
     }
     match stores.size(location).await {
-        Ok(0) => Err(refused("there is nothing")),
+        Ok(0) => Err(refused(NO_DATA, "there is nothing".to_owned())),
         Ok(size) => Ok(size),
         Err(error) => Err(match error.kind() {
             StoreErrorKind::NotFound | StoreErrorKind::BadLocation | StoreErrorKind::NoStore => {
-                PlaceError::Refused(error.to_string())
+                refused(NO_DATA, error.to_string())
             }
-            StoreErrorKind::Unavailable if is_web => PlaceError::Refused(error.to_string()),
+            StoreErrorKind::Unavailable if is_web => refused(NO_DATA, error.to_string()),
             _ => PlaceError::Store(error),
         }),
     }

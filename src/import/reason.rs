@@ -1,6 +1,7 @@
 //! Why an import failed, for whoever asked for it: what they can do about it, and nothing about the
 //! insides of a store. The log has the rest.
 
+use super::places::PlaceError;
 use crate::meta::MetaError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::upload::UploadError;
@@ -24,6 +25,14 @@ pub(super) fn of(error: &UploadError) -> String {
         }
         // The others say what the client sent, asked for, or may have.
         other => capitalized(&other.to_string()),
+    }
+}
+
+/// The same of a place that somebody has named for data.
+pub(super) fn of_place(error: &PlaceError) -> String {
+    match error {
+        PlaceError::Refused { told, .. } => format!("Invalid location: {told}"),
+        PlaceError::Store(error) => of_store(error).to_owned(),
     }
 }
 

@@ -148,7 +148,7 @@ fn must_be_plain(location: &Location) -> Result<(), Fault> {
 /// does.
 async fn size(app: &App, location: &Location) -> Result<u64, Fault> {
     places::size(&app.stores, &app.web_guard, location).await.map_err(|error| match error {
-        PlaceError::Refused(why) => {
+        PlaceError::Refused { why, .. } => {
             tracing::info!(why, "a location was refused");
             Fault::bad_request("Invalid location")
         }

@@ -78,8 +78,8 @@ async fn pi_03_what_is_not_what_it_is_called_is_not_converted() {
     let inner = converted_to("qcow2", &disk());
     let backed = ["create", "-f", "qcow2", "-b", "disk", "-F", "raw", "image"];
     let cases = [
-        ("vdi", converted_to("qcow2", &disk()), "Image format mismatch"),
-        ("ami", disk(), "Image format mismatch"),
+        ("vdi", converted_to("qcow2", &disk()), "disk_format is vdi, the data is qcow2; import it"),
+        ("ami", disk(), "Image format mismatch: disk_format is ami, the data is raw; import"),
         ("qcow2", made(&disk(), &backed), "Image has disallowed configuration"),
         ("qcow2", converted_to("qcow2", &inner), "Converted image in unexpected format"),
     ];
@@ -104,5 +104,7 @@ async fn pi_03_an_iso_is_left_alone() {
         let (id, task) = import(&mut world, &data, called).await;
         assert_eq!(task.status, status, "{:?}", task.message);
         assert_eq!(world.file(&id).is_some(), called == "iso");
+        let is_told = task.message.is_some_and(|told| told.contains("the data is iso"));
+        assert_eq!(is_told, called == "raw");
     }
 }

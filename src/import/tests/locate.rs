@@ -182,18 +182,22 @@ async fn lf_03_an_active_image_that_can_not_be_read_stays_without_digests() {
 async fn sl_02_places_that_can_not_be_an_images() {
     let mut world = World::new().await;
     let (location, _) = world.lying("memory", b"").await;
-    for url in [
-        "file:///etc/passwd",
-        "filesystem:///etc/passwd",
-        "memory://memory/missing",
-        "rbd://fsid/pool/image/snap",
-        "http://127.0.0.1/x",
-        "nowhere",
-        &location.url,
+    let own = "files of the server can't be an image's data";
+    let no_store = "no store of this server has its scheme";
+    let no_data = "there is no data of a known size; check the address";
+    for (url, told) in [
+        ("file:///etc/passwd", own),
+        ("filesystem:///etc/passwd", own),
+        ("memory://memory/missing", no_data),
+        ("rbd://fsid/pool/image/snap", no_store),
+        ("http://127.0.0.1/x", no_store),
+        ("nowhere", "it is no URL"),
+        (&location.url, no_data),
     ] {
         let id = world.queued().await;
         let task = world.locate(&id, url, None).await;
-        assert_eq!((&*task.status, task.message.as_deref()), ("failure", Some("Invalid location")));
+        let told = format!("Invalid location: {told}");
+        assert_eq!((&*task.status, task.message.as_deref()), ("failure", Some(&*told)));
         let image = world.image(&id).await;
         assert_eq!((image.status, image.locations.len()), (Status::Queued, 0), "{url}");
         has_no_marks(&image);
