@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek};
 use std::path::Path;
 
 use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -48,7 +48,7 @@ impl fmt::Debug for Archive {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unpackable {
     /// It says what makes no sense, ends too early, or fails its own checksums.
-    #[error("The {0} archive is damaged or incomplete; stage it anew")]
+    #[error("The {0} archive is damaged or incomplete; delete the image and stage it anew")]
     Damaged(Kind),
     /// It asks for too much memory.
     #[error(
@@ -120,7 +120,7 @@ impl Archive {
         };
         let packed = BufReader::with_capacity(64 * KIB, watched(self.file));
         let reader: Box<dyn Read + Send> = match (kind, member) {
-            (Kind::Gzip, _) => Box::new(MultiGzDecoder::new(packed)),
+            (Kind::Gzip, _) => Box::new(Gzip(Some(GzDecoder::new(packed)))),
             (Kind::Bzip2, _) => Box::new(MultiBzDecoder::new(packed)),
             (Kind::Xz, _) => Box::new(XzReader::new_mem_limit(packed, true, xz_limit_kib())),
             (Kind::Zip, Some(member)) => Member::reader(member, packed),
@@ -153,6 +153,44 @@ impl Unpacked {
         match error.kind() {
             ErrorKind::OutOfMemory => Unpackable::Greedy(self.kind),
             _ => Unpackable::Damaged(self.kind),
+        }
+    }
+}
+
+/// Members of gzip, one after another; there is none any more at the end. Zeros after a member are
+/// padding, as media of whole blocks have it: GNU's program and Glance pass over them, too.
+struct Gzip<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let read = member.read(piece)?;
+            if read > 0 || piece.is_empty() {
+                return Ok(read);
+            }
+            self.0 = after_zeros(self.0.take().map(GzDecoder::into_inner))?.map(GzDecoder::new);
+        }
+        Ok(0)
+    }
+}
+
+/// The reader at the first byte that is no zero, if there is one.
+fn after_zeros<R: BufRead>(packed: Option<R>) -> io::Result<Option<R>> {
+    let Some(mut packed) = packed else { return Ok(None) };
+    loop {
+        let piece = packed.fill_buf()?;
+        if piece.is_empty() {
+            return Ok(None);
+        }
+        match piece.iter().position(|byte| *byte != 0) {
+            None => {
+                let zeros = piece.len();
+                packed.consume(zeros);
+            }
+            Some(zeros) => {
+                packed.consume(zeros);
+                return Ok(Some(packed));
+            }
         }
     }
 }

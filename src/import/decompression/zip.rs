@@ -2,7 +2,8 @@
 //!
 //! A reader of whole archives keeps a list of all members, and an archive of ten million costs it
 //! gigabytes. Here the end of the archive says how many there are, and any number but one is
-//! refused before anything else is read. Names are skipped unread.
+//! refused before anything else is read. Names are skipped unread, but for a last letter that says
+//! that it is a directory's.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -124,6 +125,9 @@ fn member_at(file: &mut File, directory: u64) -> Result<Member, ZipError> {
     let entry = record(file, directory, 46, b"PK\x01\x02")?;
     let [name, extra] = [28, 30].map(|at| number(&entry, at, 2));
     let (name, extra) = (name?, usize::try_from(extra?).unwrap_or(0));
+    if name > 0 && record(file, directory + 45 + name, 1, b"")? == b"/" {
+        return Err(ZipError::NoMember(NoMember::NotOne));
+    }
     let extra = record(file, directory + 46 + name, extra, b"")?;
     let large = large_field(&extra)?;
     let mut left = large;

@@ -174,7 +174,8 @@ async fn pi_04_a_damaged_archive_fails_with_what_to_do() {
     let whole = gzip(&bytes(LEN));
     let id = world.staged(&whole[..whole.len() / 2]).await;
     let task = world.import(&id, direct(), &[&file]).await;
-    let told = "image_decompression: The gzip archive is damaged or incomplete; stage it anew";
+    let told = "image_decompression: The gzip archive is damaged or incomplete; delete the \
+                image and stage it anew";
     assert_eq!(task.message.as_deref(), Some(told));
     assert_eq!(staging(&world), [id.to_string()]);
 }

@@ -109,6 +109,21 @@ fn pi_04_archives_in_sequence_are_one() {
     }
 }
 
+/// Python and GNU's program pass over zeros after a member of gzip, and over nothing else.
+#[test]
+fn pi_04_gzip_may_be_padded_with_zeros() {
+    let bench = Bench::new();
+    let Some(made) = bench.made("gzip -c disk > made") else { return };
+    let whole = std::fs::read(made).unwrap();
+    for zeros in [1, 511, 200_000] {
+        let padded = [&whole[..], &vec![0; zeros], &whole, &vec![0; zeros]].concat();
+        assert!(unpack(&bench.write(&padded)).unwrap() == Bench::disk().repeat(2), "{zeros}");
+        let followed = [&padded[..], b"x"].concat();
+        let refused = unpack(&bench.write(&followed)).map(|all| all.len()).unwrap_err();
+        assert!(matches!(refused, Unpackable::Damaged(Kind::Gzip)), "{refused}");
+    }
+}
+
 #[test]
 fn pi_04_what_is_no_archive_is_left() {
     let bench = Bench::new();
@@ -133,7 +148,9 @@ fn pi_04_a_damaged_archive_is_refused() {
         for (index, data) in cut.into_iter().chain([turned]).enumerate() {
             let refused = unpack(&bench.write(&data)).map(|all| all.len());
             let message = refused.expect_err(line).to_string();
-            let sentence = format!("The {kind} archive is damaged or incomplete; stage it anew");
+            let sentence = format!(
+                "The {kind} archive is damaged or incomplete; delete the image and stage it anew"
+            );
             assert_eq!(message, sentence, "{line} {index}");
         }
     }
@@ -146,6 +163,10 @@ fn pi_04_a_zip_has_one_member_that_anybody_can_read() {
         (
             "zip -q made.zip disk ../$(basename $PWD)/disk && cp disk two && zip -q made.zip two && \
           mv made.zip made",
+            "The zip archive has to have exactly one file in it",
+        ),
+        (
+            "mkdir -p only && zip -q made.zip only && mv made.zip made",
             "The zip archive has to have exactly one file in it",
         ),
         (
