@@ -499,6 +499,14 @@ pub struct Ceph {
         ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
+    pub rbd_update_features: Result<
+        unsafe extern "C" fn(
+            image: rbd_image_t,
+            features: u64,
+            enabled: u8,
+        ) -> ::std::os::raw::c_int,
+        ::libloading::Error,
+    >,
     pub rbd_get_id: Result<
         unsafe extern "C" fn(
             image: rbd_image_t,
@@ -790,6 +798,9 @@ impl Ceph {
         let rbd_stat = __library.get(b"rbd_stat\0").map(|sym| *sym);
         let rbd_get_size = __library.get(b"rbd_get_size\0").map(|sym| *sym);
         let rbd_get_features = __library.get(b"rbd_get_features\0").map(|sym| *sym);
+        let rbd_update_features = __library
+            .get(b"rbd_update_features\0")
+            .map(|sym| *sym);
         let rbd_get_id = __library.get(b"rbd_get_id\0").map(|sym| *sym);
         let rbd_set_image_notification = __library
             .get(b"rbd_set_image_notification\0")
@@ -876,6 +887,7 @@ impl Ceph {
             rbd_stat,
             rbd_get_size,
             rbd_get_features,
+            rbd_update_features,
             rbd_get_id,
             rbd_set_image_notification,
             rbd_snap_list,
@@ -1269,6 +1281,17 @@ impl Ceph {
             .rbd_get_features
             .as_ref()
             .expect("Expected function, got error."))(image, features)
+    }
+    pub unsafe fn rbd_update_features(
+        &self,
+        image: rbd_image_t,
+        features: u64,
+        enabled: u8,
+    ) -> ::std::os::raw::c_int {
+        (self
+            .rbd_update_features
+            .as_ref()
+            .expect("Expected function, got error."))(image, features, enabled)
     }
     pub unsafe fn rbd_get_id(
         &self,

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -49,6 +50,8 @@ fn failed(answer: c_int) -> RbdError {
 pub(super) struct Flights {
     count: Mutex<usize>,
     landed: Condvar,
+    /// Whether one has failed, ever.
+    has_failed: AtomicBool,
 }
 
 impl Flights {
@@ -61,6 +64,16 @@ impl Flights {
     pub(super) fn wait(&self) {
         let none = self.landed.wait_while(self.lock(), |count| *count > 0);
         drop(none.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Takes note of a failure.
+    pub(super) fn fail(&self) {
+        self.has_failed.store(true, Ordering::Release);
+    }
+
+    /// Whether anything has failed that has ended.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
     }
 }
 
@@ -153,6 +166,9 @@ impl<M, R> Operation<M, R> {
         // SAFETY: rbd_aio_release needs a completion that we don't use any more; librbd holds a
         // reference of its own during the callback.
         unsafe { self.ceph.rbd_aio_release(completion) };
+        if answer < 0 {
+            self.flight.0.fail();
+        }
         // Nobody may be waiting; then what is given back is dropped here.
         let _ = self.answer.send((answer, (self.give_back)(self.memory)));
         drop(self.flight);

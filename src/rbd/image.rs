@@ -10,7 +10,8 @@ use super::cluster::Pool;
 use super::completion::{Flights, Pending, submit};
 use super::error::{RbdError, check};
 use super::sys::{
-    Ceph, c_string, iovec, rbd_image_spec_t, rbd_image_t, rbd_image_watcher_t, text_at, text_in,
+    Ceph, RBD_FEATURE_FAST_DIFF, RBD_FEATURE_OBJECT_MAP, c_string, iovec, rbd_image_spec_t,
+    rbd_image_t, rbd_image_watcher_t, text_at, text_in,
 };
 use crate::buffer::{Frozen, Slot};
 use crate::limits::SLOT_BYTES;
@@ -265,7 +266,30 @@ impl Image {
         tracing::debug!(image = self.name, size, "resizing");
         // SAFETY: rbd_resize needs an open handle.
         let resized = unsafe { self.ceph().rbd_resize(self.open.raw, size) };
-        check(resized, || self.doing("resizing"))
+        self.checked(resized, "resizing")
+    }
+
+    /// Makes it an image without an object map, where it is one with. Then its removal looks for
+    /// every object that it may have, and not only for those that the map knows.
+    ///
+    /// # Errors
+    /// [`super::RbdErrorKind::Busy`] when somebody else has the image's lock, be it a connection of
+    /// which an OSD has not heard the end.
+    pub fn drop_object_map(&self) -> Result<(), RbdError> {
+        let mut features = 0;
+        // SAFETY: rbd_get_features needs an open handle and writes a number.
+        let got = unsafe { self.ceph().rbd_get_features(self.open.raw, &raw mut features) };
+        check(got, || self.doing("asking for the features of"))?;
+        // The second needs the first.
+        let maps = features & u64::from(RBD_FEATURE_OBJECT_MAP | RBD_FEATURE_FAST_DIFF);
+        if maps == 0 {
+            return Ok(());
+        }
+        // SAFETY: rbd_update_features needs an open handle.
+        let dropped = unsafe { self.ceph().rbd_update_features(self.open.raw, maps, 0) };
+        // What librbd says to whoever can't have the lock.
+        let dropped = if dropped == -libc::EROFS { -libc::EBUSY } else { dropped };
+        self.checked(dropped, "dropping the object map of")
     }
 
     /// Waits until everything that was written is with the cluster.
@@ -275,7 +299,7 @@ impl Image {
     pub fn flush(&self) -> Result<(), RbdError> {
         // SAFETY: rbd_flush needs an open handle.
         let flushed = unsafe { self.ceph().rbd_flush(self.open.raw) };
-        check(flushed, || self.doing("flushing"))
+        self.checked(flushed, "flushing")
     }
 
     /// Makes a snapshot.
@@ -286,7 +310,7 @@ impl Image {
         let c_snapshot = c_string(snapshot)?;
         // SAFETY: rbd_snap_create needs an open handle and a string.
         let made = unsafe { self.ceph().rbd_snap_create(self.open.raw, c_snapshot.as_ptr()) };
-        check(made, || self.doing("making the snapshot of"))
+        self.checked(made, "making the snapshot of")
     }
 
     /// Removes a snapshot that is not protected.
@@ -297,7 +321,7 @@ impl Image {
         let c_snapshot = c_string(snapshot)?;
         // SAFETY: rbd_snap_remove needs an open handle and a string.
         let removed = unsafe { self.ceph().rbd_snap_remove(self.open.raw, c_snapshot.as_ptr()) };
-        check(removed, || self.doing("removing the snapshot of"))
+        self.checked(removed, "removing the snapshot of")
     }
 
     /// Lets a snapshot be cloned, and keeps it from being removed.
@@ -308,7 +332,7 @@ impl Image {
         let c_snapshot = c_string(snapshot)?;
         // SAFETY: rbd_snap_protect needs an open handle and a string.
         let done = unsafe { self.ceph().rbd_snap_protect(self.open.raw, c_snapshot.as_ptr()) };
-        check(done, || self.doing("protecting the snapshot of"))
+        self.checked(done, "protecting the snapshot of")
     }
 
     /// Lets a snapshot be removed.
@@ -319,7 +343,7 @@ impl Image {
         let c_snapshot = c_string(snapshot)?;
         // SAFETY: rbd_snap_unprotect needs an open handle and a string.
         let done = unsafe { self.ceph().rbd_snap_unprotect(self.open.raw, c_snapshot.as_ptr()) };
-        check(done, || self.doing("unprotecting the snapshot of"))
+        self.checked(done, "unprotecting the snapshot of")
     }
 
     /// Whether a snapshot is protected; `None` when there is none of this name.
@@ -370,6 +394,22 @@ impl Image {
         // SAFETY: ManuallyDrop::drop must be called once; `this` is never dropped itself.
         unsafe { ManuallyDrop::drop(&mut this.open) };
         drop(std::mem::take(&mut this.name));
+    }
+
+    /// Waits for what is under way and tells whether anything that was done to the image through
+    /// this handle has failed, and so may or may not have happened. Blocking.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.open.flights.wait();
+        self.open.flights.has_failed()
+    }
+
+    /// The answer of a call that changes the image.
+    fn checked(&self, answer: c_int, verb: &str) -> Result<(), RbdError> {
+        if answer < 0 {
+            self.open.flights.fail();
+        }
+        check(answer, || self.doing(verb))
     }
 
     fn ceph(&self) -> &'static Ceph {

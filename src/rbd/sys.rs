@@ -24,8 +24,8 @@ mod bindings {
 }
 
 pub(super) use bindings::{
-    Ceph, iovec, rados_ioctx_t, rados_t, rbd_completion_t, rbd_image_spec_t, rbd_image_t,
-    rbd_image_watcher_t,
+    Ceph, RBD_FEATURE_FAST_DIFF, RBD_FEATURE_OBJECT_MAP, iovec, rados_ioctx_t, rados_t,
+    rbd_completion_t, rbd_image_spec_t, rbd_image_t, rbd_image_watcher_t,
 };
 
 /// The interface's name has been the same since 2010; it brings librados with it.
@@ -80,7 +80,7 @@ fn missing(ceph: &Ceph) -> Option<&'static str> {
     let found = first_missing!(
         rados_create2 rados_conf_read_file rados_conf_set rados_conf_get rados_connect
         rados_shutdown rados_cluster_fsid rados_getaddrs rados_buffer_free rados_ioctx_create
-        rados_ioctx_destroy rbd_create3 rbd_open rbd_close rbd_get_size rbd_get_id rbd_resize
+        rados_ioctx_destroy rbd_create3 rbd_open rbd_close rbd_get_size rbd_get_features rbd_get_id rbd_update_features rbd_resize
         rbd_flush rbd_remove rbd_rename rbd_trash_move rbd_list2 rbd_image_spec_list_cleanup
         rbd_watchers_list rbd_watchers_list_cleanup rbd_snap_create rbd_snap_remove
         rbd_snap_protect rbd_snap_unprotect rbd_snap_is_protected rbd_aio_writev rbd_aio_read

@@ -154,8 +154,12 @@ impl Inner {
             let prefix = unsealed::draft_prefix(id);
             let mut found = false;
             for name in pool.names()? {
-                if name == id.as_str() || name.starts_with(&prefix) {
+                let is_draft = name.starts_with(&prefix);
+                if is_draft || name == id.as_str() {
                     cut_off_watchers(pool, &name)?;
+                    if is_draft {
+                        unsealed::distrust_map(pool, &name)?;
+                    }
                     destroy(pool, &name, SNAPSHOT)?;
                     found = true;
                 }

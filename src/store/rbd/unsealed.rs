@@ -5,6 +5,15 @@
 //! data with its snapshot, and a draft that is left behind hinders nobody. [`Unsealed`] is the
 //! guard: dropped before it is sealed, it orders the removal, which is tried until it succeeds,
 //! because a cluster that failed an upload may well fail its removal.
+//!
+//! **Object maps are not believed.** Images mostly have the feature `object-map`: a map of the
+//! objects that exist, by which librbd removes. It is brought up to date before an object is first
+//! written, but when that fails the object is written all the same, against the promise that the
+//! map is marked as wrong; and where the mark fails, too, only the write fails that made it. So
+//! behind an upload that met an OSD's end lies data that no map knows, and that would stay in the
+//! pool for good. A draft of which anything failed, or of whose end nobody knows, loses its map
+//! first. Every map that is wrong and not marked has failed something; an image that was sealed has
+//! a right one.
 
 use std::sync::{Arc, Weak};
 
@@ -41,6 +50,8 @@ struct Wreck {
     pool: String,
     draft: String,
     image: Option<Arc<Image>>,
+    /// Whether data may be there that the object map does not know.
+    is_doubtful: bool,
     /// The final name and the image's own id, once it may have been given the name.
     renamed: Option<(String, String)>,
 }
@@ -60,6 +71,7 @@ impl Unsealed {
             pool: pool.name().to_owned(),
             draft: format!("{}{}", draft_prefix(id), ImageId::random()),
             image: None,
+            is_doubtful: false,
             renamed: None,
         };
         Self { wreck: Some(wreck), removals: removals.clone(), runtime: runtime.clone() }
@@ -116,7 +128,7 @@ impl Drop for Unsealed {
 
 impl Wreck {
     fn publish(&mut self, size: u64, name: &str) -> Result<(), RbdError> {
-        if let Some(image) = self.image.take() {
+        if let Some(image) = &self.image {
             if image.size()? != size {
                 image.resize(size)?;
             }
@@ -124,8 +136,8 @@ impl Wreck {
             image.snap(SNAPSHOT)?;
             image.protect(SNAPSHOT)?;
             self.renamed = Some((name.to_owned(), image.id()?));
-            close(image);
         }
+        self.close();
         self.connection.with_pool(&self.pool, |pool| {
             let _naming = naming(pool, name)?;
             refuse_existing(pool, name)?;
@@ -135,9 +147,7 @@ impl Wreck {
 
     /// One try. Blocking.
     fn remove(&mut self) -> Result<(), RbdError> {
-        if let Some(image) = self.image.take() {
-            close(image);
-        }
+        self.close();
         let removed = self.connection.with_pool(&self.pool, |pool| self.remove_from(pool));
         // Nobody else opens a draft: what watches it is an OSD's memory of our own connection,
         // which a close that timed out leaves behind and which lasts as long as the connection.
@@ -150,7 +160,21 @@ impl Wreck {
         removed
     }
 
+    /// Closes the image. Somebody may be at it, who then closes it and alone knows how that went.
+    fn close(&mut self) {
+        let Some(image) = self.image.take() else { return };
+        let Some(image) = Arc::into_inner(image) else {
+            self.is_doubtful = true;
+            return;
+        };
+        self.is_doubtful |= image.has_failed();
+        image.close();
+    }
+
     fn remove_from(&self, pool: &Arc<Pool>) -> Result<(), RbdError> {
+        if self.is_doubtful {
+            distrust_map(pool, &self.draft)?;
+        }
         gone(destroy(pool, &self.draft, SNAPSHOT))?;
         match &self.renamed {
             Some((name, id)) if is_still(pool, name, id)? => gone(destroy(pool, name, SNAPSHOT)),
@@ -166,11 +190,16 @@ fn naming(pool: &Pool, name: &str) -> Result<Naming, RbdError> {
     Naming::begin(key).ok_or_else(|| RbdError::exists(name))
 }
 
-/// Closes an image unless somebody is at it, who then closes it.
-fn close(image: Arc<Image>) {
-    if let Some(image) = Arc::into_inner(image) {
-        image.close();
-    }
+/// Has the removal of an image look for all the objects that it may have. What is half made or half
+/// removed has none.
+pub(super) fn distrust_map(pool: &Arc<Pool>, name: &str) -> Result<(), RbdError> {
+    let image = match pool.open(name, None) {
+        Err(error) if error.kind() == RbdErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let dropped = image.drop_object_map();
+    image.close();
+    dropped
 }
 
 /// Whether the image of this name is the one with this id, and not somebody else's.

@@ -6,11 +6,13 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{Ceph, assert_holds, assert_retry_works};
 use crate::common::{Body, Conn, MIB, Server, Upload, eventually};
 
 /// Bound for the answer to an upload whose cluster has failed, which without bounds never comes:
-/// the wait of 2 s that the tests configure, for the operation under way and those that follow from
+/// the wait of 5 s that the tests configure, for the operation under way and those that follow from
 /// it, and what a busy machine takes to send and hash the body.
 const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 
@@ -76,6 +78,55 @@ fn rb_07_an_osd_that_stops_in_the_middle_is_a_503_in_time() {
     ceph.script("start.sh", &[]);
     ceph.assert_only(&[]);
     assert_retry_works(&ceph, &server, &image);
+}
+
+/// Data that the image's object map does not know is removed with the rest.
+#[test]
+fn rb_07_what_an_osd_was_given_behind_the_map_goes_too() {
+    let Some(ceph) = Ceph::open() else { return };
+    let server = ceph.impatient().start();
+    let image = server.create();
+    assert_harm_is(&server, &image, 503, || {
+        ceph.put_behind_the_map();
+        ceph.script("stop.sh", &["osd.0"]);
+    });
+    ceph.script("start.sh", &[]);
+    ceph.assert_only(&[]);
+    assert_retry_works(&ceph, &server, &image);
+}
+
+/// What hangs has been given writes that time out, and what removes their image may reach it as
+/// soon as they do.
+#[test]
+fn rb_07_an_osd_that_hangs_in_the_middle_is_a_503_in_time() {
+    let Some(ceph) = Ceph::open() else { return };
+    let server = ceph.impatient().start();
+    let image = server.create();
+    let mut hung = None;
+    assert_harm_is(&server, &image, 503, || hung = Some(Hung::new(&ceph)));
+    assert_refused_in_time(&server, &image, 503);
+    drop(hung);
+    ceph.assert_only(&[]);
+    assert_retry_works(&ceph, &server, &image);
+}
+
+/// The OSD does nothing while this lives.
+struct Hung(Pid);
+
+impl Hung {
+    fn new(ceph: &Ceph) -> Self {
+        let file = ceph.directory.join("run/osd.0.pid");
+        let pid = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
+        let pid = Pid::from_raw(pid).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).unwrap();
+    }
 }
 
 /// Data goes on to the OSD; the snapshot needs the monitor.
@@ -177,6 +228,8 @@ fn a_server_that_is_killed_leaves_nothing_after_its_restart() {
             // Close to the end, where size, snapshot and name are given.
             std::thread::spawn(move || rest_of_the_upload_quietly(conn, body));
             std::thread::sleep(Duration::from_millis(150 * round));
+        } else {
+            ceph.put_behind_the_map();
         }
         server.kill9();
         server.start_again();

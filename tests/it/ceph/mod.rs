@@ -117,6 +117,21 @@ impl Ceph {
         objects.map(str::to_owned).collect()
     }
 
+    /// Puts the last object of the only image there behind the back of its object map, as librbd
+    /// does when an OSD ends and comes back between two of its time-outs: it gives up on the map and
+    /// on marking it as wrong, and the data that waited for both arrives all the same.
+    #[track_caller]
+    fn put_behind_the_map(&self) {
+        let images = self.images();
+        let [image] = images.as_slice() else { panic!("in the pool: {images:?}") };
+        let info = self.rbd_json(&["info", image]);
+        let prefix = info["block_name_prefix"].as_str().unwrap();
+        let object = format!("{prefix}.{:016x}", info["objects"].as_u64().unwrap() - 1);
+        assert!(!self.objects().contains(&object), "{object} should not be written yet");
+        let anything = self.conf();
+        self.run("rados", &["-p", "images", "put", &object, anything.to_str().unwrap()]);
+    }
+
     /// A server whose default store is the pool.
     fn setup(&self) -> Setup {
         let conf = self.conf().display().to_string();
@@ -132,7 +147,7 @@ impl Ceph {
     /// The same with short waits, for clusters that fail. One that is only busy has to answer in
     /// that time.
     fn impatient(&self) -> Setup {
-        self.setup().set("deep", "rados_connect_timeout", "2").log_may_complain()
+        self.setup().set("deep", "rados_connect_timeout", "5").log_may_complain()
     }
 
     /// Moves the line above which the cluster calls itself full; the lines below it go along.
