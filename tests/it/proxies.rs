@@ -143,7 +143,10 @@ fn recorder<S: Read + Write + Send + 'static>(
             while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
                 head.extend(byte);
             }
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+            let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+            let _ = stream.write_all(answer);
+            // A close with something unread would be a reset, which may overtake the answer.
+            std::thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
             if sender.send(String::from_utf8_lossy(&head).into_owned()).is_err() {
                 return;
             }
