@@ -6,8 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
+use super::memory::Stopped;
 use super::{Ceph, assert_holds, assert_retry_works};
 use crate::common::{Body, Conn, MIB, Server, Upload, eventually};
 
@@ -103,30 +102,11 @@ fn rb_07_an_osd_that_hangs_in_the_middle_is_a_503_in_time() {
     let server = ceph.impatient().start();
     let image = server.create();
     let mut hung = None;
-    assert_harm_is(&server, &image, 503, || hung = Some(Hung::new(&ceph)));
+    assert_harm_is(&server, &image, 503, || hung = Some(Stopped::new(&ceph)));
     assert_refused_in_time(&server, &image, 503);
     drop(hung);
     ceph.assert_only(&[]);
     assert_retry_works(&ceph, &server, &image);
-}
-
-/// The OSD does nothing while this lives.
-struct Hung(Pid);
-
-impl Hung {
-    fn new(ceph: &Ceph) -> Self {
-        let file = ceph.directory.join("run/osd.0.pid");
-        let pid = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
-        let pid = Pid::from_raw(pid).unwrap();
-        kill_process(pid, Signal::STOP).unwrap();
-        Self(pid)
-    }
-}
-
-impl Drop for Hung {
-    fn drop(&mut self) {
-        kill_process(self.0, Signal::CONT).unwrap();
-    }
 }
 
 /// Data goes on to the OSD; the snapshot needs the monitor.

@@ -42,10 +42,10 @@ fn assert_bounded(what: &str, framing: Framing, peak: u64, idle: u64) {
 }
 
 /// An OSD that does nothing while this lives.
-struct Stopped(Pid);
+pub(super) struct Stopped(Pid);
 
 impl Stopped {
-    fn new(ceph: &Ceph) -> Self {
+    pub(super) fn new(ceph: &Ceph) -> Self {
         let pid = std::fs::read_to_string(ceph.directory.join("run/osd.0.pid")).unwrap();
         let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
         kill_process(pid, Signal::STOP).unwrap();
