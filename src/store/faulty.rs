@@ -166,6 +166,10 @@ impl Store for Faulty {
         self.plan.pass(Call::DiscardOrphan).await?;
         self.inner.discard_orphan(id).await
     }
+
+    fn discard_leftovers(&self) {
+        self.inner.discard_leftovers();
+    }
 }
 
 #[derive(Debug)]

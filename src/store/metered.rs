@@ -131,6 +131,10 @@ impl Store for Metered {
     async fn discard_orphan(&self, id: &ImageId) -> Result<bool, StoreError> {
         judged(&self.figures, self.inner.discard_orphan(id).await)
     }
+
+    fn discard_leftovers(&self) {
+        self.inner.discard_leftovers();
+    }
 }
 
 #[derive(Debug)]

@@ -141,6 +141,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes whatever a crash left of an upload of `id`: a finished object that no record
     /// names, or a named draft. Only called for images that this server had claimed.
     async fn discard_orphan(&self, id: &ImageId) -> Result<bool, StoreError>;
+
+    /// Begins to remove, in the background, what earlier processes of the node had promised to
+    /// remove and could not before their end. Only called when none of them is alive.
+    fn discard_leftovers(&self) {}
 }
 
 /// Opened image data.

@@ -329,7 +329,8 @@ fn open_entry(
             Arc::new(open_file(&store.id, options, policy, is_named)?)
         }
         config::StoreKind::Rbd(options) => {
-            let opened = RbdStore::open(&store.id, options.clone(), is_named, connections);
+            let node_id = &settings.glissade.node_id;
+            let opened = RbdStore::open(&store.id, options.clone(), is_named, node_id, connections);
             let refused = |error| OpenError(format!("store {}: {error}", store.id));
             Arc::new(opened.map_err(refused)?)
         }

@@ -237,6 +237,9 @@ pub async fn sweep(repo: &dyn Repo, stores: &Registry, node_id: &str) -> Result<
     for (id, locations) in repo.unfinished_deletes().await? {
         erase(repo, stores, &id, &locations).await?;
     }
+    for entry in stores.entries() {
+        entry.store.discard_leftovers();
+    }
     strays::sweep(repo, stores).await
 }
 

@@ -9,6 +9,7 @@
 //! One connection for each cluster and user serves every store that names them (`GS-07`).
 
 mod draft;
+mod names;
 mod reader;
 mod unsealed;
 mod url;
@@ -23,10 +24,11 @@ use super::removals::Removals;
 use super::{Draft, SizeHint, Source, Store, StoreError, StoreErrorKind, off_runtime};
 use crate::config::RbdStore as Options;
 use crate::image::{ImageId, Location, LocationStatus};
-use crate::limits::{DISCARD_WAIT, SLOTS_PER_RBD_UPLOAD_MAX};
+use crate::limits::{DISCARD_WAIT, REMOVAL_PAUSES, SLOTS_PER_RBD_UPLOAD_MAX};
 use crate::rbd::{self, Connection, LibraryMissing, Pool, RbdError, RbdErrorKind};
 
 use draft::RbdDraft;
+use names::{Author, draft_prefix};
 use reader::RbdReader;
 use unsealed::Unsealed;
 use url::Place;
@@ -66,10 +68,11 @@ struct Inner {
     options: Options,
     connection: Arc<Connection>,
     removals: Removals,
+    author: Author,
 }
 
 impl RbdStore {
-    /// Opens a store. The cluster is looked for in the background: one that can't be reached is a
+    /// Opens a store for a node of this id. The cluster is looked for in the background: one that can't be reached is a
     /// warning now and a refusal of each upload until it can.
     ///
     /// # Errors
@@ -78,11 +81,12 @@ impl RbdStore {
         id: &str,
         options: Options,
         is_named: bool,
+        node_id: &str,
         connections: &mut Connections,
     ) -> Result<Self, LibraryMissing> {
         let connection = connections.to(&options)?;
-        let (id, removals) = (id.to_owned(), Removals::default());
-        let store = Self(Arc::new(Inner { id, is_named, options, connection, removals }));
+        let (id, removals, author) = (id.to_owned(), Removals::default(), Author::new(node_id));
+        let store = Self(Arc::new(Inner { id, is_named, options, connection, removals, author }));
         let knocking = Arc::clone(&store.0);
         let knocker = std::thread::Builder::new().name("rbd-knock".to_owned());
         if let Err(error) = knocker.spawn(move || knocking.knock()) {
@@ -115,7 +119,8 @@ impl Inner {
         self.connection.with_pool(&self.options.pool, |pool| {
             refuse_existing(pool, id.as_str())?;
             let (size, order) = (draft::size_of(hint), self.options.object_order);
-            let mut unsealed = Unsealed::new(&self.connection, pool, id, &self.removals, runtime);
+            let name = self.author.draft(id);
+            let mut unsealed = Unsealed::new(&self.connection, pool, name, &self.removals, runtime);
             unsealed.create(pool, size, order)?;
             let location = self.location(pool, id);
             let draft = RbdDraft::new(unsealed, id.as_str(), location, hint);
@@ -151,22 +156,60 @@ impl Inner {
     /// Removes drafts and data of an image that a killed process of ours left.
     fn discard_orphan(&self, id: &ImageId) -> Result<bool, RbdError> {
         self.connection.with_pool(&self.options.pool, |pool| {
-            let prefix = unsealed::draft_prefix(id);
+            let prefix = draft_prefix(id);
             let mut found = false;
             for name in pool.names()? {
                 let is_draft = name.starts_with(&prefix);
                 if is_draft || name == id.as_str() {
-                    cut_off_watchers(pool, &name)?;
-                    if is_draft {
-                        unsealed::distrust_map(pool, &name)?;
-                    }
-                    destroy(pool, &name, SNAPSHOT)?;
+                    discard_dead(pool, &name, is_draft)?;
                     found = true;
                 }
             }
             Ok(found)
         })
     }
+
+    /// Removes drafts that earlier processes of the node left, those that it can.
+    fn discard_leftovers(&self) -> Result<(), RbdError> {
+        self.connection.with_pool(&self.options.pool, |pool| {
+            let mut outcome = Ok(());
+            for name in pool.names()?.iter().filter(|name| self.author.had_named(name)) {
+                match unsealed::gone(discard_dead(pool, name, true)) {
+                    Ok(()) => tracing::info!(draft = name, "what an earlier process left is gone"),
+                    Err(error) => outcome = Err(error),
+                }
+            }
+            outcome
+        })
+    }
+}
+
+/// Tries until nothing is left, or the cluster says that we may not.
+async fn discard_leftovers(inner: Arc<Inner>) {
+    let mut pause = REMOVAL_PAUSES.0;
+    loop {
+        let this = Arc::clone(&inner);
+        match off_runtime(move || Ok(this.discard_leftovers()?)).await {
+            Ok(()) => return,
+            Err(error) if error.kind() == StoreErrorKind::Denied => {
+                tracing::error!(store = inner.id, %error, "failed uploads may stay in the pool");
+                return;
+            }
+            // A cluster that is away has been warned of.
+            Err(error) => tracing::debug!(store = inner.id, %error, "looking for leftovers again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 4).min(REMOVAL_PAUSES.1);
+    }
+}
+
+/// Removes an image that nobody alive is at.
+fn discard_dead(pool: &Arc<Pool>, name: &str, is_draft: bool) -> Result<(), RbdError> {
+    cut_off_watchers(pool, name)?;
+    if is_draft {
+        unsealed::distrust_map(pool, name)?;
+    }
+    destroy(pool, name, SNAPSHOT)
 }
 
 /// Fails when the image has data here.
@@ -354,10 +397,15 @@ impl Store for RbdStore {
 
     async fn discard_orphan(&self, id: &ImageId) -> Result<bool, StoreError> {
         // A removal under way would be found as an orphan. One that hangs must hold up nobody.
-        let prefix = unsealed::draft_prefix(id);
+        let prefix = draft_prefix(id);
         let _ = tokio::time::timeout(DISCARD_WAIT, self.0.removals.settled(&prefix)).await;
         let id = id.clone();
         self.off_runtime(move |inner| Ok(inner.discard_orphan(&id)?)).await
+    }
+
+    fn discard_leftovers(&self) {
+        let removal = discard_leftovers(Arc::clone(&self.0));
+        drop(self.0.removals.order("leftovers".to_owned(), &Handle::current(), removal));
     }
 }
 

@@ -25,7 +25,7 @@ fn options() -> Option<Options> {
 }
 
 fn open(options: Options) -> RbdStore {
-    RbdStore::open("deep", options, true, &mut Connections::default()).unwrap()
+    RbdStore::open("deep", options, true, "node", &mut Connections::default()).unwrap()
 }
 
 fn arena() -> Arena {

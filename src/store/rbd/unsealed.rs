@@ -21,16 +21,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::{SNAPSHOT, destroy, refuse_existing};
-use crate::image::ImageId;
 use crate::limits::REMOVAL_PAUSES;
 use crate::rbd::{Cluster, Connection, Image, Pool, RbdError, RbdErrorKind};
 use crate::store::naming::Naming;
 use crate::store::removals::Removals;
-
-/// What the names of an image's drafts begin with.
-pub(super) fn draft_prefix(id: &ImageId) -> String {
-    format!("glissade-draft.{id}.")
-}
 
 /// An image under a draft's name. Dropping it removes it.
 #[derive(Debug)]
@@ -61,7 +55,7 @@ impl Unsealed {
     pub(super) fn new(
         connection: &Arc<Connection>,
         pool: &Arc<Pool>,
-        id: &ImageId,
+        draft: String,
         removals: &Removals,
         runtime: &Handle,
     ) -> Self {
@@ -69,7 +63,7 @@ impl Unsealed {
             connection: Arc::clone(connection),
             made_on: Arc::downgrade(pool.cluster()),
             pool: pool.name().to_owned(),
-            draft: format!("{}{}", draft_prefix(id), ImageId::random()),
+            draft,
             image: None,
             is_doubtful: false,
             renamed: None,
@@ -214,7 +208,7 @@ fn is_still(pool: &Arc<Pool>, name: &str, id: &str) -> Result<bool, RbdError> {
 }
 
 /// What is not there need not be removed.
-fn gone(removed: Result<(), RbdError>) -> Result<(), RbdError> {
+pub(super) fn gone(removed: Result<(), RbdError>) -> Result<(), RbdError> {
     match removed {
         Err(error) if error.kind() == RbdErrorKind::NotFound => Ok(()),
         removed => removed,

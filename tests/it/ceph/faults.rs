@@ -224,6 +224,21 @@ fn a_server_that_is_killed_leaves_nothing_after_its_restart() {
     }
 }
 
+/// The image is queued again while the cluster is still away, so no record tells of the draft.
+#[test]
+fn a_server_that_is_killed_before_its_cluster_is_well_leaves_nothing() {
+    let Some(ceph) = Ceph::open() else { return };
+    let mut server = ceph.impatient().start();
+    let image = server.create();
+    assert_harm_is(&server, &image, 503, || ceph.script("stop.sh", &["osd.0"]));
+    server.kill9();
+    ceph.script("start.sh", &[]);
+    assert_eq!(ceph.images().len(), 1);
+    server.start_again();
+    ceph.assert_only(&[]);
+    assert_retry_works(&ceph, &server, &image);
+}
+
 fn rest_of_the_upload_quietly(mut conn: Conn, body: Body) {
     let mut rest = vec![0; (body.bytes - body.bytes / 2) as usize];
     body.fill(body.bytes / 2, &mut rest);
