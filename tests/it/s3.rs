@@ -8,7 +8,6 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
@@ -60,10 +59,7 @@ impl S3 {
     }
 
     fn script(&self, name: &str, arguments: &[&str]) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/env/ceph/").to_owned() + name;
-        let mut command = Command::new("bash");
-        command.arg(script).arg(&self.directory).args(arguments);
-        assert!(command.status().unwrap().success(), "{name} {arguments:?}");
+        crate::ceph::script(&self.directory, name, arguments);
     }
 
     /// Asks with HTTP/1.0, so that the answer is no chunks and ends with the connection.

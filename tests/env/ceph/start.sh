@@ -86,6 +86,9 @@ bluestore cache size = $((256 << 20))
 osd class update on start = false
 # How soon the OSD notices that it is full; BlueStore aborts when writes outrun it.
 osd heartbeat interval = 1
+# How many times 20 s an OSD may stand still. Without the leases that it renews it waits for the next
+# renewal, and an OSD that is alone has at times been seen to wait for ever.
+osd pool default read lease ratio = 6
 osd op num shards = 2
 osd op num threads per shard = 1
 CONF

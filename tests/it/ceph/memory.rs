@@ -20,9 +20,8 @@ const UPLOADS: u64 = 6;
 const UPLOAD_BYTES_MAX: u64 = 32 * MIB;
 /// Of bodies with a Content-Length, and of chunked ones.
 const FRAMINGS: [Framing; 2] = [Framing::Length, Framing::Chunked(64 * KIB as usize)];
-/// Time for the clients to send so much. An OSD that stands for 16 s has lost its leases, and its
-/// cluster takes it for dead.
-const HELD_LIMIT: Duration = Duration::from_secs(12);
+/// Time for the clients to send so much. A write that waits for the OSD fails after 60 s.
+const HELD_LIMIT: Duration = Duration::from_secs(40);
 
 /// A server on the cluster that has been connected to it, with its memory.
 fn connected(ceph: &Ceph) -> (Server, u64) {

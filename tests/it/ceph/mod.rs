@@ -15,14 +15,13 @@ mod quota;
 mod scrubbing;
 mod tools;
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::{Body, Server, Setup, Upload, alone, poll, sums};
+use crate::common::{Body, Server, Setup, Upload, alone, bounded, poll, sums};
 
 /// What a dead OSD remembers of a client, it believes for half a minute after its restart.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(120);
@@ -60,14 +59,11 @@ impl Ceph {
     }
 
     fn script(&self, name: &str, arguments: &[&str]) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/env/ceph/").to_owned() + name;
-        let mut command = Command::new("bash");
-        command.arg(script).arg(&self.directory).args(arguments);
-        assert!(command.status().unwrap().success(), "{name} {arguments:?}");
+        script(&self.directory, name, arguments);
     }
 
     fn try_run(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
-        let mut command = Command::new(program);
+        let mut command = bounded(program);
         let output = command.env("CEPH_CONF", self.conf()).args(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
@@ -160,6 +156,14 @@ impl Ceph {
     fn is_full(&self) -> bool {
         self.run("ceph", &["health", "detail"]).contains("POOL_FULL")
     }
+}
+
+/// Runs one of the scripts that start and stop the cluster in a directory.
+#[track_caller]
+pub(crate) fn script(directory: &Path, name: &str, arguments: &[&str]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/env/ceph/").to_owned() + name;
+    let status = bounded("bash").arg(script).arg(directory).args(arguments).status().unwrap();
+    assert!(status.success(), "{name} {arguments:?}");
 }
 
 /// Record, exported snapshot and download are this body.

@@ -22,7 +22,7 @@ pub(crate) use http::{Conn, End, Response};
 pub(crate) use imports::{direct, into};
 pub(crate) use metrics::Metrics;
 pub(crate) use places::{Bind, Mount, Place, mount, names_in};
-pub(crate) use programs::{has_ended, program};
+pub(crate) use programs::{bounded, has_ended, program};
 pub(crate) use server::{Server, Setup, glissade, log_lines};
 pub(crate) use upload::{Framing, Upload};
 pub(crate) use web::{Web, begin};

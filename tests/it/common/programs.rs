@@ -1,8 +1,21 @@
-//! Scripts that servers run, and whether what they have started still lives.
+//! Scripts that servers run, whether what they have started still lives, and commands that may wait
+//! for a server that never answers.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
+
+use super::PATIENCE;
+
+/// A command that is ended, and so has failed, when it takes longer than anything that works. One
+/// that waits for ever would leave nobody to say which test it was.
+pub(crate) fn bounded(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--verbose", "--kill-after=5", &PATIENCE.as_secs().to_string()]).arg(program);
+    command
+}
 
 /// A program in a directory that only its owner may write to.
 pub(crate) fn program(path: &Path, script: &str) -> String {
