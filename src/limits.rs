@@ -76,6 +76,12 @@ pub const DISCARD_WAIT: Duration = Duration::from_secs(5);
 pub const REMOVAL_PAUSES: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(10));
 
+/// How long a start waits for the undoing of what the process before it has left; the rest is undone
+/// while it serves.
+pub const SWEEP_WAIT: Duration = Duration::from_secs(10);
+/// Uploads of that process that are undone at once.
+pub const SWEPT_AT_ONCE_MAX: usize = 8;
+
 /// A request's head: method, target and header fields.
 pub const HEAD_BYTES_MAX: usize = 64 * KIB;
 /// Header fields in one head.

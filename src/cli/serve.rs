@@ -166,9 +166,9 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let stores = Arc::new(Registry::open(&settings)?.metered(&metrics));
     // The socket also says that no other process of this node is alive, which the sweep needs.
     let (listener, _socket_file) = take_requests(&settings)?;
-    sweep(&*repo, &stores, &settings.glissade.node_id).await?;
     let (janitor, janitor_handle) = Janitor::new(Arc::clone(&repo), Arc::clone(&stores));
     let janitor = tokio::spawn(janitor.run());
+    sweep(&*repo, &stores, &settings.glissade.node_id, &janitor_handle).await?;
     let uploads = Arc::new(wire(&settings, Arc::clone(&repo), metrics.clone(), janitor_handle)?);
     // Made for this call only: whoever keeps the uploads keeps the janitor from its end.
     let plugins = Plugins::new(

@@ -3,16 +3,19 @@
 //! Work runs in tasks of the janitor's own, so a dropped request can't take its clean-up with it.
 //! Undoing is tried until it succeeds: a database that is away for a minute costs a minute, not an
 //! image. What a killed process left is found by [`sweep`] at the next start, through the claims
-//! and the locations in the records.
+//! and the locations in the records. A store that is away holds up neither the start nor what the
+//! others have: its part is tried again behind the first answers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::join_all;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::strays;
 use crate::image::{ImageId, Location, Status};
+use crate::limits::{REMOVAL_PAUSES, SWEEP_WAIT, SWEPT_AT_ONCE_MAX};
 use crate::meta::{CLAIM_PROPERTY, MetaError, Repo, StageRecord};
 use crate::store::{Registry, Store, StoreError, StoreErrorKind};
 
@@ -43,6 +46,8 @@ pub(super) enum Ending {
 enum Work {
     Undo(Chore, Ending),
     Erase(ImageId, Vec<Location>),
+    /// What a killed process has left of an upload, by its claim's token.
+    Recover(ImageId, String),
 }
 
 /// Work with whoever waits for it.
@@ -73,11 +78,14 @@ impl JanitorHandle {
         self.order(Order { work: Work::Undo(chore, Ending::Unknown), done: None });
     }
 
-    async fn finish(&self, work: Work) {
+    /// Orders work now; the future waits for its end.
+    fn finish(&self, work: Work) -> impl Future<Output = ()> + use<> {
         let (done, is_done) = oneshot::channel();
         self.order(Order { work, done: Some(done) });
-        // An error means that the process is ending; the next start sweeps.
-        let _ = is_done.await;
+        async {
+            // An error means that the process is ending; the next start sweeps.
+            let _ = is_done.await;
+        }
     }
 
     fn order(&self, order: Order) {
@@ -90,9 +98,17 @@ impl JanitorHandle {
 /// The janitor itself: run it beside the server, end it by dropping every handle.
 #[derive(Debug)]
 pub struct Janitor {
+    tools: Tools,
+    orders: mpsc::UnboundedReceiver<Order>,
+}
+
+/// What every task of the janitor's has.
+#[derive(Clone, Debug)]
+struct Tools {
     repo: Arc<dyn Repo>,
     stores: Arc<Registry>,
-    orders: mpsc::UnboundedReceiver<Order>,
+    /// Uploads of killed processes that are looked at together.
+    recoveries: Arc<Semaphore>,
 }
 
 impl Janitor {
@@ -100,7 +116,8 @@ impl Janitor {
     #[must_use]
     pub fn new(repo: Arc<dyn Repo>, stores: Arc<Registry>) -> (Self, JanitorHandle) {
         let (handle, orders) = mpsc::unbounded_channel();
-        (Self { repo, stores, orders }, JanitorHandle(handle))
+        let recoveries = Arc::new(Semaphore::new(SWEPT_AT_ONCE_MAX));
+        (Self { tools: Tools { repo, stores, recoveries }, orders }, JanitorHandle(handle))
     }
 
     /// Works until every handle is gone and everything is done.
@@ -110,7 +127,7 @@ impl Janitor {
             tokio::select! {
                 order = self.orders.recv() => match order {
                     Some(order) => {
-                        running.spawn(carry_out(self.repo.clone(), self.stores.clone(), order));
+                        running.spawn(carry_out(self.tools.clone(), order));
                     }
                     None => break,
                 },
@@ -121,14 +138,15 @@ impl Janitor {
     }
 }
 
-async fn carry_out(repo: Arc<dyn Repo>, stores: Arc<Registry>, order: Order) {
+async fn carry_out(tools: Tools, order: Order) {
     match order.work {
-        Work::Undo(chore, ending) => undo(&*repo, &chore, ending).await,
+        Work::Undo(chore, ending) => undo(&*tools.repo, &chore, ending).await,
         Work::Erase(id, locations) => {
-            if let Err(error) = erase(&*repo, &stores, &id, &locations).await {
+            if let Err(error) = erase(&*tools.repo, &tools.stores, &id, &locations).await {
                 tracing::error!(image_id = %id, %error, "removed data is still listed");
             }
         }
+        Work::Recover(id, token) => recover(&tools, &id, &token).await,
     }
     if let Some(done) = order.done {
         // Whoever waited may have gone.
@@ -221,26 +239,58 @@ pub(super) async fn erase(
 }
 
 /// Undoes what a killed process of this node left: images in `saving` and `uploading` that it had
-/// claimed, and data of images that it had begun to delete. Call it when no other process of the node can be
-/// running, that is, while holding the listening socket.
+/// claimed, and data of images that it had begun to delete. Call it when no other process of the
+/// node can be running, that is, while holding the listening socket. What takes longer than
+/// [`SWEEP_WAIT`] goes on behind it.
 ///
 /// # Errors
-/// When records can't be read or changed; a store's failure is logged and left to the next start.
-pub async fn sweep(repo: &dyn Repo, stores: &Registry, node_id: &str) -> Result<(), MetaError> {
+/// When records can't be read or changed; a store's failure is logged.
+pub async fn sweep(
+    repo: &dyn Repo,
+    stores: &Registry,
+    node_id: &str,
+    janitor: &JanitorHandle,
+) -> Result<(), MetaError> {
+    let mut left = Vec::new();
     for image in repo.claimed_by(node_id).await? {
-        let Some(token) = image.properties.get(CLAIM_PROPERTY) else { continue };
-        if discard_orphans(stores, &image.id).await {
-            repo.restore(&image.id, token).await?;
-            tracing::info!(image_id = %image.id, "an interrupted upload was undone");
+        if let Some(token) = image.properties.get(CLAIM_PROPERTY) {
+            left.push(janitor.finish(Work::Recover(image.id, token.clone())));
         }
     }
     for (id, locations) in repo.unfinished_deletes().await? {
-        erase(repo, stores, &id, &locations).await?;
+        left.push(janitor.finish(Work::Erase(id, locations)));
+    }
+    if tokio::time::timeout(SWEEP_WAIT, join_all(left)).await.is_err() {
+        tracing::warn!("what the last run has left is still being undone; serving meanwhile");
     }
     for entry in stores.entries() {
         entry.store.discard_leftovers();
     }
     strays::sweep(repo, stores).await
+}
+
+/// Undoes an upload of a killed process. Nobody else can, because its image is still claimed, so it
+/// is tried until it succeeds.
+async fn recover(tools: &Tools, id: &ImageId, token: &str) {
+    let mut pause = REMOVAL_PAUSES.0;
+    while !try_to_recover(tools, id, token).await {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(REMOVAL_PAUSES.1);
+    }
+    tracing::info!(image_id = %id, "an interrupted upload was undone");
+}
+
+async fn try_to_recover(tools: &Tools, id: &ImageId, token: &str) -> bool {
+    // Never closed, so never an error.
+    let _turn = tools.recoveries.acquire().await;
+    if !discard_orphans(&tools.stores, id).await {
+        return false;
+    }
+    let restored = tools.repo.restore(id, token).await;
+    if let Err(error) = &restored {
+        tracing::warn!(image_id = %id, %error, "an interrupted upload stays claimed; trying again");
+    }
+    restored.is_ok()
 }
 
 /// Whether nothing of the image is left in any store.
@@ -250,7 +300,10 @@ async fn discard_orphans(stores: &Registry, id: &ImageId) -> bool {
     for store in stores.entries().iter().map(|entry| &*entry.store).chain(staging) {
         if let Err(error) = store.discard_orphan(id).await {
             let store = store.id();
-            tracing::error!(image_id = %id, store, %error, "an interrupted upload stays claimed");
+            tracing::warn!(
+                image_id = %id, store, %error,
+                "an interrupted upload stays claimed; trying again"
+            );
             is_clean = false;
         }
     }

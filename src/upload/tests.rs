@@ -52,6 +52,12 @@ impl World {
         Self { dir, uploads: Arc::new(uploads), stores }
     }
 
+    /// What a start of this node does.
+    async fn swept(&self, node_id: &str) {
+        let uploads = &self.uploads;
+        sweep(&*uploads.repo, &self.stores, node_id, &uploads.janitor).await.unwrap();
+    }
+
     async fn queued(&self) -> ImageId {
         let mut image = Image::queued(ImageId::random());
         image.disk_format = Some("raw".into());

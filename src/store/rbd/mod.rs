@@ -72,8 +72,8 @@ struct Inner {
 }
 
 impl RbdStore {
-    /// Opens a store for a node of this id. The cluster is looked for in the background: one that can't be reached is a
-    /// warning now and a refusal of each upload until it can.
+    /// Opens a store for a node of this id. The cluster is looked for in the background: one that
+    /// can't be reached is a warning now and a refusal of each upload until it can.
     ///
     /// # Errors
     /// When this host has no librbd.
@@ -153,13 +153,15 @@ impl Inner {
         self.connection.with_pool(place.pool.as_deref().unwrap_or(&self.options.pool), work)
     }
 
-    /// Removes drafts and data of an image that a killed process of ours left.
+    /// Removes drafts and data of an image that a killed process of ours left, but for the drafts
+    /// that go behind the start's answers: without a map, the removal of one asks for every object
+    /// that an image of its size may have.
     fn discard_orphan(&self, id: &ImageId) -> Result<bool, RbdError> {
         self.connection.with_pool(&self.options.pool, |pool| {
             let prefix = draft_prefix(id);
             let mut found = false;
             for name in pool.names()? {
-                let is_draft = name.starts_with(&prefix);
+                let is_draft = name.starts_with(&prefix) && !self.author.had_named(&name);
                 if is_draft || name == id.as_str() {
                     discard_dead(pool, &name, is_draft)?;
                     found = true;

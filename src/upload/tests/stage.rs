@@ -47,7 +47,7 @@ async fn st_02_to_05_data_is_staged_and_known() {
     );
     assert!(world.upload(&id, &data).await.is_err());
     // What is staged and wanted is left alone by a start, with everything that is known of it.
-    sweep(&*world.uploads.repo, &world.stores, "node").await.unwrap();
+    world.swept("node").await;
     assert_eq!(world.uploads.repo.get(&id).await.unwrap(), image);
     assert_eq!(world.staged(&id).await, Some(data.len() as u64));
 }
@@ -123,7 +123,7 @@ async fn cl_01_a_start_undoes_killed_stages_and_clears_strays() {
         .chain([format!("{unknown}.qcow2"), "README".into()])
         .collect();
     names.iter().for_each(|name| std::fs::write(dir.join(name), b"x").unwrap());
-    sweep(&**repo, &world.stores, "node").await.unwrap();
+    world.swept("node").await;
     names = vec![elsewhere.to_string(), "README".into()];
     names.sort();
     let left = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name());

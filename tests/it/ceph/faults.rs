@@ -239,6 +239,23 @@ fn a_server_that_is_killed_before_its_cluster_is_well_leaves_nothing() {
     assert_retry_works(&ceph, &server, &image);
 }
 
+/// The image stays claimed while the cluster is away, and is queued without another start.
+#[test]
+fn a_start_does_not_wait_for_a_cluster_that_is_away() {
+    let Some(ceph) = Ceph::open() else { return };
+    let mut server = ceph.impatient().start();
+    let image = server.create();
+    let _conn = half_an_upload(&server, &image, Body::new(11, 40 * MIB));
+    server.kill9();
+    ceph.script("stop.sh", &["osd.0"]);
+    server.start_again();
+    assert_eq!(server.status_of(&image), "saving");
+    ceph.script("start.sh", &[]);
+    server.wait_for_status(&image, "queued");
+    ceph.assert_only(&[]);
+    assert_retry_works(&ceph, &server, &image);
+}
+
 fn rest_of_the_upload_quietly(mut conn: Conn, body: Body) {
     let mut rest = vec![0; (body.bytes - body.bytes / 2) as usize];
     body.fill(body.bytes / 2, &mut rest);

@@ -101,7 +101,10 @@ struct Writer {
 impl Writer {
     fn new(settings: &Settings, id: &str) -> Result<Self, BenchError> {
         let runtime = Runtime::new().map_err(BenchError::io("starting a runtime"))?;
-        let registry = Registry::open(settings).map_err(BenchError::Open)?;
+        // A server of this node may be started meanwhile, and removes drafts that are the node's.
+        let mut settings = settings.clone();
+        settings.glissade.node_id.push_str("/bench");
+        let registry = Registry::open(&settings).map_err(BenchError::Open)?;
         let store = registry.get(id).cloned().ok_or_else(|| unknown(&registry, id))?;
         let arena = Arena::new(SLOTS_WARM * SLOT_BYTES, SLOTS_WARM);
         let arena = arena.map_err(BenchError::io("mapping slots"))?;
