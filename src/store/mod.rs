@@ -139,7 +139,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn delete(&self, location: &Location) -> Result<(), StoreError>;
 
     /// Removes whatever a crash left of an upload of `id`: a finished object that no record
-    /// names, or a named draft. Only called for images that this server had claimed.
+    /// names, or a named draft. Only called for images that this server had claimed. Drafts of
+    /// earlier processes may be left to [`Store::discard_leftovers`].
     async fn discard_orphan(&self, id: &ImageId) -> Result<bool, StoreError>;
 
     /// Begins to remove, in the background, what earlier processes of the node had promised to
