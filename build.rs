@@ -61,7 +61,8 @@ mod bindings {
         rbd_create[34]? rbd_clone3 rbd_remove rbd_rename rbd_trash_move
         rbd_list2 rbd_image_spec_list_cleanup rbd_watchers_list rbd_watchers_list_cleanup
         rbd_open rbd_open_read_only rbd_close
-        rbd_stat rbd_get_(size|features|id) rbd_update_features rbd_resize rbd_flush
+        rbd_stat rbd_get_(size|features|id) rbd_update_features rbd_lock_acquire
+        rbd_resize rbd_flush
         rbd_aio_(write2?|writev|read|readv|flush|discard|write_zeroes)
         rbd_aio_(create_completion|is_complete|wait_for_complete|get_return_value|get_arg|release)
         rbd_set_image_notification rbd_poll_io_events

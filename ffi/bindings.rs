@@ -195,6 +195,9 @@ const _: () = {
         "Offset of field: rbd_image_info_t::parent_name",
     ][::std::mem::offset_of!(rbd_image_info_t, parent_name) - 64usize];
 };
+pub const rbd_lock_mode_t_RBD_LOCK_MODE_EXCLUSIVE: rbd_lock_mode_t = 0;
+pub const rbd_lock_mode_t_RBD_LOCK_MODE_SHARED: rbd_lock_mode_t = 1;
+pub type rbd_lock_mode_t = ::std::os::raw::c_uint;
 pub const RBD_IMAGE_OPTION_FORMAT: _bindgen_ty_15 = 0;
 pub const RBD_IMAGE_OPTION_FEATURES: _bindgen_ty_15 = 1;
 pub const RBD_IMAGE_OPTION_ORDER: _bindgen_ty_15 = 2;
@@ -523,6 +526,13 @@ pub struct Ceph {
         ) -> ::std::os::raw::c_int,
         ::libloading::Error,
     >,
+    pub rbd_lock_acquire: Result<
+        unsafe extern "C" fn(
+            image: rbd_image_t,
+            lock_mode: rbd_lock_mode_t,
+        ) -> ::std::os::raw::c_int,
+        ::libloading::Error,
+    >,
     pub rbd_snap_list: Result<
         unsafe extern "C" fn(
             image: rbd_image_t,
@@ -805,6 +815,7 @@ impl Ceph {
         let rbd_set_image_notification = __library
             .get(b"rbd_set_image_notification\0")
             .map(|sym| *sym);
+        let rbd_lock_acquire = __library.get(b"rbd_lock_acquire\0").map(|sym| *sym);
         let rbd_snap_list = __library.get(b"rbd_snap_list\0").map(|sym| *sym);
         let rbd_snap_list_end = __library.get(b"rbd_snap_list_end\0").map(|sym| *sym);
         let rbd_snap_exists = __library.get(b"rbd_snap_exists\0").map(|sym| *sym);
@@ -890,6 +901,7 @@ impl Ceph {
             rbd_update_features,
             rbd_get_id,
             rbd_set_image_notification,
+            rbd_lock_acquire,
             rbd_snap_list,
             rbd_snap_list_end,
             rbd_snap_exists,
@@ -1314,6 +1326,16 @@ impl Ceph {
             .rbd_set_image_notification
             .as_ref()
             .expect("Expected function, got error."))(image, fd, type_)
+    }
+    pub unsafe fn rbd_lock_acquire(
+        &self,
+        image: rbd_image_t,
+        lock_mode: rbd_lock_mode_t,
+    ) -> ::std::os::raw::c_int {
+        (self
+            .rbd_lock_acquire
+            .as_ref()
+            .expect("Expected function, got error."))(image, lock_mode)
     }
     pub unsafe fn rbd_snap_list(
         &self,

@@ -66,6 +66,10 @@ pub const RADOS_CONNECT_WAIT: Duration = Duration::from_secs(30);
 /// How long one operation on objects may take, with the same exceptions: an OSD that has died is
 /// replaced in less, as a rule.
 pub const RADOS_OPERATION_WAIT: Duration = Duration::from_secs(60);
+/// Operations after each other that a write, or another call of librbd's, may take so long for: a
+/// write that can't note its object in the map tries that, marks the map as wrong, and gives its
+/// lock back. What takes longer than all of them is given up.
+pub const RADOS_OPERATIONS_PER_CALL: u32 = 6;
 /// How long the cluster stays deaf to a client of ours that was killed. Its watches, which are why,
 /// end by themselves after half of it.
 pub const BLOCKLIST_EXPIRY: Duration = Duration::from_secs(60);

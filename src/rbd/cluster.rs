@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::error::{RbdError, RbdErrorKind, check};
 use super::sys::{self, Ceph, LibraryMissing, c_string, rados_ioctx_t, rados_t, text_at, text_in};
-use crate::limits::{BLOCKLIST_EXPIRY, RADOS_CONNECT_WAIT, RADOS_OPERATION_WAIT};
+use crate::limits::{
+    BLOCKLIST_EXPIRY, RADOS_CONNECT_WAIT, RADOS_OPERATION_WAIT, RADOS_OPERATIONS_PER_CALL,
+};
 
 /// `RBD_FEATURE_LAYERING`, which clones need: what an image has where the cluster says nothing.
 const LAYERING: u64 = 1;
@@ -114,6 +116,19 @@ impl Connection {
         self.state.try_lock().ok().and_then(|state| state.cluster.clone())
     }
 
+    /// How long a call may take that is a few operations, when each takes as long as it may; `None`
+    /// where they may take for ever. librbd and librados bound operations, and what they wait for
+    /// between two of them is not always one.
+    #[must_use]
+    pub fn call_wait(&self) -> Option<Duration> {
+        let operation = match (self.options.timeout, self.connected()) {
+            (Some(timeout), _) => timeout,
+            (None, Some(cluster)) => cluster.operation_wait,
+            (None, None) => RADOS_OPERATION_WAIT,
+        };
+        (!operation.is_zero()).then(|| operation * RADOS_OPERATIONS_PER_CALL)
+    }
+
     /// Gives up a connection that is of no use any more, unless somebody has done so already. It
     /// ends when nothing uses it; the next one who asks gets a new one.
     pub fn forget(&self, lost: &Arc<Cluster>) {
@@ -130,6 +145,8 @@ pub struct Cluster {
     raw: rados_t,
     fsid: String,
     features: u64,
+    /// How long one operation may take; zero is for ever.
+    operation_wait: Duration,
 }
 
 // SAFETY: Send needs that another thread may use and end the handle. librados handles belong to no
@@ -154,8 +171,13 @@ impl Cluster {
         let made =
             unsafe { ceph.rados_create2(&raw mut raw, cluster_name.as_ptr(), c_user.as_ptr(), 0) };
         check(made, || format!("making a client for {user}"))?;
-        let mut cluster = Self { ceph, raw, fsid: String::new(), features: LAYERING };
+        let (fsid, operation_wait) = (String::new(), RADOS_OPERATION_WAIT);
+        let mut cluster = Self { ceph, raw, fsid, features: LAYERING, operation_wait };
         cluster.configure(options)?;
+        let secs = cluster.get("rados_osd_op_timeout").and_then(|secs| secs.parse().ok());
+        if let Some(wait) = secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok()) {
+            cluster.operation_wait = wait;
+        }
         // SAFETY: rados_connect needs a handle of rados_create2 that is not connected.
         let connected = unsafe { ceph.rados_connect(cluster.raw) };
         if connected < 0 {

@@ -10,8 +10,9 @@ use super::cluster::Pool;
 use super::completion::{Flights, Pending, submit};
 use super::error::{RbdError, check};
 use super::sys::{
-    Ceph, RBD_FEATURE_FAST_DIFF, RBD_FEATURE_OBJECT_MAP, c_string, iovec, rbd_image_spec_t,
-    rbd_image_t, rbd_image_watcher_t, text_at, text_in,
+    Ceph, LOCK_MODE_EXCLUSIVE, RBD_FEATURE_EXCLUSIVE_LOCK, RBD_FEATURE_FAST_DIFF,
+    RBD_FEATURE_OBJECT_MAP, c_string, iovec, rbd_image_spec_t, rbd_image_t, rbd_image_watcher_t,
+    text_at, text_in,
 };
 use crate::buffer::{Frozen, Slot};
 use crate::limits::SLOT_BYTES;
@@ -258,6 +259,30 @@ impl Image {
         Ok(text_in(&id))
     }
 
+    fn features(&self) -> Result<u64, RbdError> {
+        let mut features = 0;
+        // SAFETY: rbd_get_features needs an open handle and writes a number.
+        let got = unsafe { self.ceph().rbd_get_features(self.open.raw, &raw mut features) };
+        check(got, || self.doing("asking for the features of"))?;
+        Ok(features)
+    }
+
+    /// Takes the image's lock, where it has one, until it is closed. Do so before the first write:
+    /// librbd would take it then, and a write for which it can't be had, because an OSD has just
+    /// ended, is never called back (seen with 16.2.15). librbd tells it that it has failed when its
+    /// memory is let go of, and lets go of the memory of a zero-copy write when it is told.
+    ///
+    /// # Errors
+    /// [`super::RbdErrorKind::Denied`] when somebody else has it; what the cluster answers.
+    pub fn lock(&self) -> Result<(), RbdError> {
+        if self.features()? & u64::from(RBD_FEATURE_EXCLUSIVE_LOCK) == 0 {
+            return Ok(());
+        }
+        // SAFETY: rbd_lock_acquire needs an open handle and one of librbd's modes.
+        let locked = unsafe { self.ceph().rbd_lock_acquire(self.open.raw, LOCK_MODE_EXCLUSIVE) };
+        self.checked(locked, "locking")
+    }
+
     /// Makes the image larger or smaller.
     ///
     /// # Errors
@@ -276,12 +301,8 @@ impl Image {
     /// [`super::RbdErrorKind::Busy`] when somebody else has the image's lock, be it a connection of
     /// which an OSD has not heard the end.
     pub fn drop_object_map(&self) -> Result<(), RbdError> {
-        let mut features = 0;
-        // SAFETY: rbd_get_features needs an open handle and writes a number.
-        let got = unsafe { self.ceph().rbd_get_features(self.open.raw, &raw mut features) };
-        check(got, || self.doing("asking for the features of"))?;
         // The second needs the first.
-        let maps = features & u64::from(RBD_FEATURE_OBJECT_MAP | RBD_FEATURE_FAST_DIFF);
+        let maps = self.features()? & u64::from(RBD_FEATURE_OBJECT_MAP | RBD_FEATURE_FAST_DIFF);
         if maps == 0 {
             return Ok(());
         }

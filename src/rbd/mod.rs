@@ -9,7 +9,9 @@
 //! callback opens, and nobody else. The callback is the moment at which librbd has let go of the
 //! memory, also with zero-copy writes, which go to the socket from where they lie. So a
 //! [`Pending`] may be dropped at any time: the operation goes on, and the memory is recycled when
-//! it ends. To be rid of an operation, wait for it; the cluster's time-outs bound how long.
+//! it ends. To be rid of an operation, wait for it; the cluster's time-outs bound how long. They bound
+//! single operations on objects, though, and librbd has been seen to wait for none
+//! ([`Image::lock`]): whoever has a client waiting gives up after [`Connection::call_wait`].
 //!
 //! **Order of ends.** An image holds its pool, a pool its cluster, so nothing is closed under
 //! something that uses it. Closing an image waits for its operations. Operations hold no image:

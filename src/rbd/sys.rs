@@ -12,6 +12,7 @@ use super::error::RbdError;
     missing_docs,
     non_camel_case_types,
     non_snake_case,
+    non_upper_case_globals,
     unreachable_pub,
     unsafe_op_in_unsafe_fn,
     clippy::all,
@@ -24,8 +25,9 @@ mod bindings {
 }
 
 pub(super) use bindings::{
-    Ceph, RBD_FEATURE_FAST_DIFF, RBD_FEATURE_OBJECT_MAP, iovec, rados_ioctx_t, rados_t,
-    rbd_completion_t, rbd_image_spec_t, rbd_image_t, rbd_image_watcher_t,
+    Ceph, RBD_FEATURE_EXCLUSIVE_LOCK, RBD_FEATURE_FAST_DIFF, RBD_FEATURE_OBJECT_MAP, iovec,
+    rados_ioctx_t, rados_t, rbd_completion_t, rbd_image_spec_t, rbd_image_t, rbd_image_watcher_t,
+    rbd_lock_mode_t_RBD_LOCK_MODE_EXCLUSIVE as LOCK_MODE_EXCLUSIVE,
 };
 
 /// The interface's name has been the same since 2010; it brings librados with it.
@@ -80,8 +82,8 @@ fn missing(ceph: &Ceph) -> Option<&'static str> {
     let found = first_missing!(
         rados_create2 rados_conf_read_file rados_conf_set rados_conf_get rados_connect
         rados_shutdown rados_cluster_fsid rados_getaddrs rados_buffer_free rados_ioctx_create
-        rados_ioctx_destroy rbd_create3 rbd_open rbd_close rbd_get_size rbd_get_features rbd_get_id rbd_update_features rbd_resize
-        rbd_flush rbd_remove rbd_rename rbd_trash_move rbd_list2 rbd_image_spec_list_cleanup
+        rados_ioctx_destroy rbd_create3 rbd_open rbd_close rbd_get_size rbd_get_features rbd_get_id
+        rbd_update_features rbd_lock_acquire rbd_resize rbd_flush rbd_remove rbd_rename rbd_trash_move rbd_list2 rbd_image_spec_list_cleanup
         rbd_watchers_list rbd_watchers_list_cleanup rbd_snap_create rbd_snap_remove
         rbd_snap_protect rbd_snap_unprotect rbd_snap_is_protected rbd_aio_writev rbd_aio_read
         rbd_aio_create_completion rbd_aio_get_return_value rbd_aio_release

@@ -4,10 +4,14 @@
 //! writes are in flight are gathered, a few at a time. What is gathered never waits for chunks that
 //! nobody has: it is sent as soon as nothing is in flight any more (see [`Draft::idle`]).
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, TryFutureExt};
+use tokio::runtime::Handle;
 
+use super::in_time;
 use super::unsealed::Unsealed;
 use crate::buffer::Frozen;
 use crate::image::Location;
@@ -15,7 +19,6 @@ use crate::limits::{
     DISCARD_WAIT, RBD_GROW_BYTES, RBD_SLOTS_IN_FLIGHT_MAX, RBD_SLOTS_PER_WRITE_MAX, SLOT_BYTES,
 };
 use crate::rbd::{Pending, RbdError};
-use crate::ring;
 use crate::store::{Draft, SizeHint, StoreError, StoreErrorKind};
 
 /// Where writes end: objects are multiples of it, as long as they are not tiny.
@@ -41,10 +44,13 @@ pub(super) struct RbdDraft {
     held: usize,
     /// Of a write that ended while nobody could be told.
     failure: Option<StoreError>,
+    /// How long the cluster is waited for.
+    call_wait: Option<Duration>,
 }
 
 impl RbdDraft {
     pub(super) fn new(unsealed: Unsealed, name: &str, location: Location, hint: SizeHint) -> Self {
+        let call_wait = unsealed.call_wait();
         Self {
             unsealed,
             name: name.to_owned(),
@@ -57,6 +63,7 @@ impl RbdDraft {
             in_flight: FuturesUnordered::new(),
             held: 0,
             failure: None,
+            call_wait,
         }
     }
 
@@ -67,7 +74,7 @@ impl RbdDraft {
 
     /// Waits for one write, whichever ends first.
     async fn land(&mut self) -> Result<(), StoreError> {
-        let landed = self.in_flight.next().await;
+        let landed = in_time(self.call_wait, self.in_flight.next().map(Ok)).await?;
         self.landed(landed)
     }
 
@@ -124,7 +131,9 @@ impl RbdDraft {
         }
         let size = end.max(self.size + self.step);
         let image = self.unsealed.image().cloned().ok_or_else(closed)?;
-        off_engine(move || image.resize(size)).await.map_err(|e| self.failed("growing", &e))?;
+        let grown = off_engine(self.unsealed.runtime(), move || image.resize(size));
+        let grown = grown.map(|grown| grown.map_err(|error| self.failed("growing", &error)));
+        in_time(self.call_wait, grown).await?;
         self.size = size;
         self.step = (self.step * 2).min(RBD_GROW_BYTES.1);
         Ok(())
@@ -150,12 +159,10 @@ fn closed() -> StoreError {
 
 /// Runs what waits for the cluster without holding up the engine's other uploads.
 async fn off_engine<T: Send + 'static>(
+    runtime: &Handle,
     work: impl FnOnce() -> Result<T, RbdError> + Send + 'static,
 ) -> Result<T, RbdError> {
-    match ring::offload(move || Ok(work())).await {
-        Ok(done) => done,
-        Err(_) => Err(RbdError::ending()),
-    }
+    runtime.spawn_blocking(work).await.unwrap_or_else(|_| Err(RbdError::ending()))
 }
 
 #[async_trait(?Send)]
@@ -195,14 +202,14 @@ impl Draft for RbdDraft {
         while !self.in_flight.is_empty() {
             self.land().await?;
         }
-        let Self { unsealed, name, location, len, .. } = *self;
-        let final_name = name.clone();
-        let sealed = off_engine(move || unsealed.seal(len, &final_name)).await;
+        let Self { unsealed, name, location, len, call_wait, .. } = *self;
+        let (runtime, final_name) = (unsealed.runtime().clone(), name.clone());
+        let sealed = off_engine(&runtime, move || unsealed.seal(len, &final_name));
         let sealed = sealed.map_err(|error| {
             let context = format!("sealing image {name}: {error}");
             StoreError::new(super::kind_of(error.kind()), context)
-        })?;
-        sealed.keep();
+        });
+        in_time(call_wait, sealed).await?.keep();
         Ok(location)
     }
 

@@ -15,6 +15,7 @@ mod unsealed;
 mod url;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -141,7 +142,7 @@ impl Inner {
         self.at(place, |pool| {
             let image = pool.open(&place.image, place.snapshot.as_deref())?;
             let size = image.size()?;
-            Ok(Source::Stream(Box::new(RbdReader::new(image, size))))
+            Ok(Source::Stream(Box::new(RbdReader::new(image, size, self.connection.call_wait()))))
         })
     }
 
@@ -203,6 +204,18 @@ async fn discard_leftovers(inner: Arc<Inner>) {
         tokio::time::sleep(pause).await;
         pause = (pause * 4).min(REMOVAL_PAUSES.1);
     }
+}
+
+/// Waits for the cluster as long as a call may take. What it does goes on when nobody waits.
+async fn in_time<T>(
+    call_wait: Option<Duration>,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let Some(call_wait) = call_wait else { return call.await };
+    tokio::time::timeout(call_wait, call).await.unwrap_or_else(|_| {
+        let context = format!("the cluster has not answered for {} s", call_wait.as_secs());
+        Err(StoreError::new(StoreErrorKind::Unavailable, context))
+    })
 }
 
 /// Removes an image that nobody alive is at.
@@ -358,13 +371,14 @@ impl Store for RbdStore {
 
     async fn begin(&self, id: &ImageId, hint: SizeHint) -> Result<Box<dyn Draft>, StoreError> {
         let (id, runtime) = (id.clone(), Handle::current());
-        let draft = self.off_runtime(move |inner| Ok(inner.begin(&id, hint, &runtime)?)).await?;
-        Ok(Box::new(draft))
+        let begun = self.off_runtime(move |inner| Ok(inner.begin(&id, hint, &runtime)?));
+        Ok(Box::new(in_time(self.0.connection.call_wait(), begun).await?))
     }
 
     async fn open(&self, location: &Location) -> Result<Source, StoreError> {
         let place = Place::of(location)?;
-        self.off_runtime(move |inner| Ok(inner.read(&place)?)).await
+        let opened = self.off_runtime(move |inner| Ok(inner.read(&place)?));
+        in_time(self.0.connection.call_wait(), opened).await
     }
 
     async fn is_home_of(&self, url: &str) -> bool {

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 
+use super::in_time;
 use crate::buffer::{Frozen, Share, Slot};
 use crate::limits::{RBD_READS_IN_FLIGHT_MAX, SLOT_BYTES};
 use crate::rbd::{Image, Pending};
@@ -18,11 +20,13 @@ pub(super) struct RbdReader {
     /// What no read has been started for.
     left: Range<u64>,
     in_flight: VecDeque<Pending<Slot>>,
+    /// How long the cluster is waited for.
+    call_wait: Option<Duration>,
 }
 
 impl RbdReader {
-    pub(super) fn new(image: Image, size: u64) -> Self {
-        Self { image, size, left: 0..size, in_flight: VecDeque::new() }
+    pub(super) fn new(image: Image, size: u64, call_wait: Option<Duration>) -> Self {
+        Self { image, size, left: 0..size, in_flight: VecDeque::new(), call_wait }
     }
 
     /// Starts reads until enough are under way. It waits for memory only when nothing is: a reader
@@ -56,7 +60,7 @@ impl Reader for RbdReader {
     async fn next(&mut self, share: &Share) -> Result<Option<Frozen>, StoreError> {
         self.read_ahead(share).await?;
         let Some(oldest) = self.in_flight.front_mut() else { return Ok(None) };
-        let read = oldest.await;
+        let read = in_time(self.call_wait, oldest.err_into()).await;
         self.in_flight.pop_front();
         let (bytes, slot) = read?;
         Ok((bytes > 0).then(|| slot.freeze(bytes.min(SLOT_BYTES))))

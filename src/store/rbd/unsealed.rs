@@ -16,6 +16,7 @@
 //! a right one.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -71,7 +72,7 @@ impl Unsealed {
         Self { wreck: Some(wreck), removals: removals.clone(), runtime: runtime.clone() }
     }
 
-    /// Makes and opens the image. Blocking. The guard is there before: a creation that timed out
+    /// Makes, opens and locks the image. Blocking. The guard is there before: a creation that timed out
     /// may still happen.
     pub(super) fn create(
         &mut self,
@@ -81,7 +82,8 @@ impl Unsealed {
     ) -> Result<(), RbdError> {
         if let Some(wreck) = &mut self.wreck {
             pool.create(&wreck.draft, size, order)?;
-            wreck.image = Some(Arc::new(pool.open(&wreck.draft, None)?));
+            let image = wreck.image.insert(Arc::new(pool.open(&wreck.draft, None)?));
+            image.lock()?;
         }
         Ok(())
     }
@@ -89,6 +91,16 @@ impl Unsealed {
     /// The image to write to.
     pub(super) fn image(&self) -> Option<&Arc<Image>> {
         self.wreck.as_ref().and_then(|wreck| wreck.image.as_ref())
+    }
+
+    /// How long the cluster is waited for.
+    pub(super) fn call_wait(&self) -> Option<Duration> {
+        self.wreck.as_ref().and_then(|wreck| wreck.connection.call_wait())
+    }
+
+    /// Where calls may wait for the cluster.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// Gives the image its size, its protected snapshot and then its final name. Blocking; nothing
