@@ -1,14 +1,16 @@
 //! Whether a body may become an image record, and the record that it becomes (`CR-01` to `CR-06`).
 //!
 //! The checks run in Glance's order and refuse with Glance's sentences, of which clients and tests
-//! know many: links, schema, reserved names, tag quota, read-only attributes, values, property
-//! quota, letters. `schema` finds out about types; everything else is here.
+//! know many: links, schema, reserved names; then, after the policies, tag quota, read-only
+//! attributes, values, property quota, letters. `schema` finds out about types; everything else is
+//! here.
 
 use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::fault::Fault;
 use super::schema;
+use crate::auth::Proposed;
 use crate::config::Api;
 use crate::image::{Image, ImageId, Visibility, property};
 
@@ -34,12 +36,20 @@ const MINIMUM_MAX: u32 = i32::MAX.unsigned_abs();
 
 type Fields = Map<String, Value>;
 
-/// Makes a queued record of a create request's body. Whose it is the body may say, also that it is
-/// nobody's; where it says nothing it is the caller's.
+/// An image that a request would make: what can be told before anybody asks whether the caller may.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// A queued record, as far as the body's types make it one.
+    pub(super) image: Image,
+    fields: Fields,
+}
+
+/// Reads a create request's body. Whose the image is the body may say, also that it is nobody's;
+/// where it says nothing it is the caller's.
 ///
 /// # Errors
-/// A [`Fault`] with status 400, 403 or 413.
-pub(super) fn create(body: &[u8], api: &Api, project: Option<&str>) -> Result<Image, Fault> {
+/// A [`Fault`] with status 400 or 403.
+pub(super) fn wanted(body: &[u8], api: &Api, project: Option<&str>) -> Result<Wanted, Fault> {
     let fields = object(body)?;
     refuse_links(&fields)?;
     match_schema(&fields, api)?;
@@ -48,12 +58,33 @@ pub(super) fn create(body: &[u8], api: &Api, project: Option<&str>) -> Result<Im
     if !fields.contains_key("owner") {
         image.owner = project.map(str::to_owned);
     }
-    within("tags", image.tags.len(), api.image_tag_quota)?;
-    refuse_read_only(&fields)?;
-    let image = with_minima(image, &fields)?;
-    within("properties", image.properties.len(), api.image_property_quota)?;
-    refuse_4_byte_letters(&image)?;
-    Ok(image)
+    Ok(Wanted { image, fields })
+}
+
+impl Wanted {
+    /// The image as policies see it. Where the body says nothing of its visibility they are told
+    /// `private`, although it will be shared.
+    pub(super) fn proposed(&self) -> Proposed<'_> {
+        let visibility = self.fields.get("visibility").and_then(Value::as_str);
+        Proposed {
+            owner: self.image.owner.as_deref(),
+            visibility: visibility.unwrap_or(Visibility::Private.as_str()),
+        }
+    }
+
+    /// The record, if it may become one.
+    ///
+    /// # Errors
+    /// A [`Fault`] with status 400, 403 or 413.
+    pub(super) fn judged(self, api: &Api) -> Result<Image, Fault> {
+        let Self { image, fields } = self;
+        within("tags", image.tags.len(), api.image_tag_quota)?;
+        refuse_read_only(&fields)?;
+        let image = with_minima(image, &fields)?;
+        within("properties", image.properties.len(), api.image_property_quota)?;
+        refuse_4_byte_letters(&image)?;
+        Ok(image)
+    }
 }
 
 /// Reads a JSON object (`PR-11`).
@@ -87,9 +118,7 @@ fn refuse_links(fields: &Fields) -> Result<(), Fault> {
 }
 
 fn match_schema(fields: &Fields, api: &Api) -> Result<(), Fault> {
-    // What is refused as read-only anyway needs no type.
-    let mut judged = fields.iter().filter(|(key, _)| !READ_ONLY.contains(&key.as_str()));
-    judged.try_for_each(|(key, value)| value_of(key, value, api))?;
+    fields.iter().try_for_each(|(key, value)| value_of(key, value, api))?;
     schema::check_required(fields, api).map_err(mismatch)
 }
 
@@ -145,13 +174,14 @@ fn property_name(key: &str) -> Result<(), Fault> {
 }
 
 /// Fills a record from values whose types the schema has judged. What is no attribute becomes a
-/// property; read-only ones do too, and are refused right after.
+/// property.
 fn record(fields: &Fields) -> Image {
     let id = fields.get("id").and_then(Value::as_str).and_then(ImageId::parse);
     let mut image = Image::queued(id.unwrap_or_else(ImageId::random));
     for (key, value) in fields {
         let has_its_own_check = ["id", "min_disk", "min_ram", "locations"].contains(&key.as_str());
-        if !has_its_own_check && !assign(&mut image, key, value) {
+        let is_settable = !has_its_own_check && !READ_ONLY.contains(&key.as_str());
+        if is_settable && !assign(&mut image, key, value) {
             image.properties.extend(text(value).map(|value| (key.clone(), value)));
         }
     }

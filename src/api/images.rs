@@ -24,8 +24,9 @@ pub(super) async fn create(
     head: &Parts,
     body: &[u8],
 ) -> Result<Response<Bytes>, Fault> {
-    let image = check::create(body, &app.settings.api, caller.project_id.as_deref())?;
-    may::create(app, caller, &image)?;
+    let wanted = check::wanted(body, &app.settings.api, caller.project_id.as_deref())?;
+    may::create(app, caller, &wanted.image, &wanted.proposed())?;
+    let image = wanted.judged(&app.settings.api)?;
     let _place = app.uploads.quotas().reserve_image(image.owner.as_deref()).await?;
     app.repo.create(&image).await?;
     let location = format!("{}/v2/images/{}", peer::base_url(app, head), image.id);

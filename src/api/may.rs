@@ -92,17 +92,20 @@ pub(super) fn own(caller: &Identity, image: &Image) -> Result<(), Fault> {
 ///
 /// # Errors
 /// A [`Fault`] with status 403.
-pub(super) fn create(app: &App, caller: &Identity, image: &Image) -> Result<(), Fault> {
-    let (owner, visibility) = (image.owner.as_deref(), image.visibility.as_str());
-    let target = Proposed { owner, visibility };
+pub(super) fn create(
+    app: &App,
+    caller: &Identity,
+    image: &Image,
+    target: &Proposed<'_>,
+) -> Result<(), Fault> {
     let is_anothers = image.owner != caller.project_id;
     let not_for_others = || {
         let owner = image.owner.as_deref().unwrap_or("None");
         Fault::denied(format!("You are not permitted to create images owned by '{owner}'"))
     };
-    act(app, caller, Action::AddImage, &target)
+    act(app, caller, Action::AddImage, target)
         .map_err(|fault| if is_anothers { not_for_others() } else { fault })?;
-    show_to(app, caller, image.visibility, &target)?;
+    show_to(app, caller, image.visibility, target)?;
     // Without the new defaults this is a rule beside the policies.
     if !app.enforcer.enforces_new_defaults() && !caller.is_admin && is_anothers {
         return Err(not_for_others());

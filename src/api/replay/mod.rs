@@ -299,8 +299,8 @@ async fn cr_01_cr_02_create() {
 #[tokio::test]
 async fn cr_02_only_an_owner_that_is_not_given_is_the_callers() {
     let world = World::new().await;
-    let create = |body: &str| check::create(body.as_bytes(), &world.app.settings.api, Some("p"));
-    let owner = |body: &str| create(body).unwrap().owner;
+    let create = |body: &str| check::wanted(body.as_bytes(), &world.app.settings.api, Some("p"));
+    let owner = |body: &str| create(body).unwrap().image.owner;
     assert_eq!(owner("{}").as_deref(), Some("p"));
     assert_eq!(owner(r#"{"owner": "q"}"#).as_deref(), Some("q"));
     assert_eq!(owner(r#"{"owner": null}"#), None);
@@ -347,6 +347,19 @@ async fn cr_03_values_out_of_bounds() {
 #[tokio::test]
 async fn cr_04_attributes_that_a_client_may_not_set() {
     replay_all(&["046", "047", "048", "049", "050", "051", "052"]).await;
+    let world = World::new().await;
+    for (body, status) in [
+        (r#"{"status": 1}"#, 400),
+        (r#"{"status": "on"}"#, 400),
+        (r#"{"size": "1"}"#, 400),
+        (r#"{"size": null}"#, 403),
+        (r#"{"os_hash_value": ["x"]}"#, 400),
+        (r#"{"os_hash_value": "x"}"#, 403),
+        (r#"{"locations": [1]}"#, 400),
+        (r#"{"stores": 1}"#, 403),
+    ] {
+        assert_eq!(create(&world, body).await.status, status, "{body}");
+    }
 }
 
 #[tokio::test]
