@@ -6,6 +6,7 @@
 //! file; who calls is in the headers of each request, which both believe. Everything is done twice,
 //! with the two in each other's place.
 
+mod judging;
 mod scrubbing;
 mod staging;
 

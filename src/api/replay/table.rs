@@ -260,6 +260,30 @@ async fn ask_as(world: &World, who: &Identity, method: Method, uri: &str, body: 
     Answer::of(&respond(&world.app, request).await)
 }
 
+/// As with Glance: the answer shows what `get_image` hides.
+#[tokio::test]
+async fn po_06_who_may_change_an_image_need_not_be_let_see_it() {
+    let world = World::new().await;
+    let id = ImageId::random();
+    seed(&world, Kind::Private, &id).await;
+    let uri = format!("/v2/images/{id}");
+    let roles = |roles: &[&str]| Identity {
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        ..Who::Member.identity()
+    };
+    let name = r#"[{"op": "replace", "path": "/name", "value": "n"}]"#;
+    for (who, body, status) in [
+        (&["member"], name, 200),
+        (&["member"], "[]", 200),
+        (&["other"], "[]", 200),
+        (&["other"], name, 404),
+    ] {
+        let answer = ask_as(&world, &roles(who), Method::PATCH, &uri, body).await;
+        assert_eq!(answer.status, status, "{who:?} {body}");
+    }
+    assert_eq!(ask_as(&world, &roles(&["member"]), Method::GET, &uri, "").await.status, 404);
+}
+
 #[tokio::test]
 async fn po_20_pr_12_tokens_of_the_system_and_those_who_only_look() {
     let world = World::new().await;
