@@ -12,7 +12,8 @@ use super::fault::Fault;
 use super::schema;
 use crate::auth::Proposed;
 use crate::config::Api;
-use crate::image::{Image, ImageId, Visibility, property};
+use crate::image::property::{self, has_wide_letters};
+use crate::image::{Image, ImageId, Visibility};
 
 /// Attributes that exist only in answers, refused before anything else.
 const LINKS: [&str; 5] = ["direct_url", "self", "file", "schema", "stores"];
@@ -29,8 +30,6 @@ const READ_ONLY: [&str; 8] = [
 ];
 /// Names that no property may have.
 const RESERVED: [&str; 3] = ["location", "deleted", "deleted_at"];
-/// Characters in a property's name.
-const PROPERTY_NAME_CHARS_MAX: usize = 255;
 /// Largest `min_disk` and `min_ram`: a 32-bit column with a sign.
 const MINIMUM_MAX: u32 = i32::MAX.unsigned_abs();
 
@@ -164,7 +163,7 @@ fn refuse_reserved(fields: &Fields) -> Result<(), Fault> {
 }
 
 fn property_name(key: &str) -> Result<(), Fault> {
-    match key.chars().count() > PROPERTY_NAME_CHARS_MAX {
+    match key.chars().count() > property::NAME_CHARS_MAX {
         true => {
             let message = "Custom property should not be greater than 255 characters.";
             Err(Fault::bad_request(message))
@@ -283,22 +282,22 @@ pub(super) fn minimum(key: &str, value: &Value) -> Result<u32, Fault> {
         })
 }
 
-/// Refuses letters beyond the Basic Multilingual Plane, which MySQL's `utf8` can't keep (`DW-09`).
+/// Refuses letters that MySQL's `utf8` can't keep (`DW-09`).
 fn refuse_4_byte_letters(image: &Image) -> Result<(), Fault> {
     let attributes = [("name", &image.name), ("owner", &image.owner)];
     let attributes = attributes.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
     let properties = image.properties.iter().map(|(key, value)| (key.as_str(), value));
     for (key, value) in attributes.chain(properties) {
-        if is_wide(key) {
+        if has_wide_letters(key) {
             return Err(Fault::bad_request("Property names can't contain 4 byte unicode."));
         }
-        if is_wide(value) {
+        if has_wide_letters(value) {
             let title = title_case(key);
             let message = format!("{title} can't contain 4 byte unicode characters.");
             return Err(Fault::bad_request(message));
         }
     }
-    if image.tags.iter().any(|tag| is_wide(tag)) {
+    if image.tags.iter().any(|tag| has_wide_letters(tag)) {
         return Err(Fault::bad_request(WIDE_VALUE));
     }
     Ok(())
@@ -306,11 +305,6 @@ fn refuse_4_byte_letters(image: &Image) -> Result<(), Fault> {
 
 /// What Glance says of tags and members with such letters.
 pub(super) const WIDE_VALUE: &str = "Param values can't contain 4 byte unicode.";
-
-/// Whether a text has letters beyond the Basic Multilingual Plane.
-pub(super) fn is_wide(text: &str) -> bool {
-    text.chars().any(|c| u32::from(c) > 0xffff)
-}
 
 /// Python's `str.title`: a capital after everything that is no letter.
 fn title_case(text: &str) -> String {

@@ -15,6 +15,7 @@ use super::isotime;
 use super::may;
 use super::view::fields;
 use crate::auth::{Action, Identity};
+use crate::image::property::has_wide_letters;
 use crate::image::{Image, Member, MemberStatus, Visibility};
 use crate::meta::MetaError;
 
@@ -71,7 +72,7 @@ pub(super) async fn add(
     legacy(app, caller, image.owner.is_some() && image.owner == caller.project_id, || {
         format!("Not allowed to create members for image {}.", image.id)
     })?;
-    if check::is_wide(&member) {
+    if has_wide_letters(&member) {
         return Err(Fault::bad_request(check::WIDE_VALUE));
     }
     let maximum = app.settings.api.image_member_quota;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::options::{Found, Options};
+use super::options::{self, Found, Options};
 use super::secret::Secret;
 use super::value::{self, Parsed};
 
@@ -278,16 +278,15 @@ impl<'a> Section<'a> {
         keys: &[&str],
         parser: impl FnOnce(&str) -> Parsed<T>,
     ) -> Result<Option<T>, ConfigError> {
-        self.find(keys)?.map(|found| found.parse(parser)).transpose()
+        options::parsed(self.find(keys)?, parser)
     }
 
-    /// A number, where an empty one counts as not given.
     fn number<T>(
         &self,
         keys: &[&str],
         parser: impl FnOnce(&str) -> Parsed<T>,
     ) -> Result<Option<T>, ConfigError> {
-        self.find(keys)?.filter(Found::is_given).map(|found| found.parse(parser)).transpose()
+        options::number(self.find(keys)?, None, parser)
     }
 
     /// The first of several names that is set, in the account's section or in the asking one.

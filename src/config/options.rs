@@ -82,6 +82,29 @@ impl Found {
     }
 }
 
+/// The parsed value, where there is one.
+///
+/// # Errors
+/// A value that the parser refuses.
+pub(super) fn parsed<T>(
+    found: Option<Found>,
+    parser: impl FnOnce(&str) -> Parsed<T>,
+) -> Result<Option<T>, ConfigError> {
+    found.map(|found| found.parse(parser)).transpose()
+}
+
+/// A parsed number, or the default. An empty one counts as not given, as it does to oslo.config.
+///
+/// # Errors
+/// A value that the parser refuses.
+pub(super) fn number<T>(
+    found: Option<Found>,
+    default: Option<Found>,
+    parser: impl FnOnce(&str) -> Parsed<T>,
+) -> Result<Option<T>, ConfigError> {
+    parsed(found.filter(Found::is_given).or(default), parser)
+}
+
 impl Options {
     /// Reads files; later ones override.
     ///
@@ -148,7 +171,7 @@ impl Options {
         opt: &Opt,
         parser: impl FnOnce(&str) -> Parsed<T>,
     ) -> Result<Option<T>, ConfigError> {
-        self.find(opt)?.map(|found| found.parse(parser)).transpose()
+        parsed(self.find(opt)?, parser)
     }
 
     /// The parsed value of an option that has a default, or must be set.
@@ -164,8 +187,7 @@ impl Options {
             .ok_or_else(|| ConfigError::missing(opt.section, opt.key, "it must be set"))
     }
 
-    /// A parsed number, as [`Self::get`] has it. An empty one counts as not given, as it does to
-    /// oslo.config, so the default is what counts.
+    /// A parsed number, see [`number`].
     ///
     /// # Errors
     /// A value that the parser refuses.
@@ -174,9 +196,8 @@ impl Options {
         opt: &Opt,
         parser: impl FnOnce(&str) -> Parsed<T>,
     ) -> Result<Option<T>, ConfigError> {
-        let given = self.find(opt)?.filter(Found::is_given);
-        let or_default = || opt.default.map(|text| default(opt.section, opt.key, text));
-        given.or_else(or_default).map(|found| found.parse(parser)).transpose()
+        let default = opt.default.map(|text| default(opt.section, opt.key, text));
+        number(self.find(opt)?, default, parser)
     }
 
     /// The same of a number that has a default.

@@ -306,18 +306,16 @@ impl Section<'_> {
         default: T,
         parser: impl FnOnce(&str) -> Parsed<T>,
     ) -> Result<T, ConfigError> {
-        self.find(key)?.map_or(Ok(default), |found| found.parse(parser))
+        Ok(options::parsed(self.find(key)?, parser)?.unwrap_or(default))
     }
 
-    /// A number, where an empty one counts as not given.
     fn number<T>(
         &self,
         key: &str,
         default: T,
         parser: impl FnOnce(&str) -> Parsed<T>,
     ) -> Result<T, ConfigError> {
-        let given = self.find(key)?.filter(Found::is_given);
-        given.map_or(Ok(default), |found| found.parse(parser))
+        Ok(options::number(self.find(key)?, None, parser)?.unwrap_or(default))
     }
 
     fn find(&self, key: &str) -> Result<Option<Found>, ConfigError> {

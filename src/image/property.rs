@@ -1,8 +1,9 @@
 //! What a property may be called and may hold, whoever sets it: the names of images' own attributes
 //! and of what the service notes are taken, and every database has to take the rest.
 
-/// Letters of a name, and bytes of a value, that every database takes.
-const NAME_CHARS_MAX: usize = 255;
+/// Letters of a name that every database takes.
+pub const NAME_CHARS_MAX: usize = 255;
+/// Bytes of a value that every database takes.
 const VALUE_BYTES_MAX: usize = 65_535;
 
 /// Beginning of the names that the service itself uses.
@@ -65,7 +66,9 @@ pub fn can_hold(value: &str) -> bool {
     value.len() <= VALUE_BYTES_MAX && !has_wide_letters(value)
 }
 
-/// Letters that old databases do not take.
-fn has_wide_letters(text: &str) -> bool {
+/// Whether there are letters beyond the Basic Multilingual Plane, which MySQL's `utf8` can't keep
+/// (`DW-09`).
+#[must_use]
+pub fn has_wide_letters(text: &str) -> bool {
     text.chars().any(|letter| letter.len_utf8() > 3)
 }
