@@ -36,7 +36,8 @@ use crate::limits::SLOTS_PER_UPLOAD_MAX;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use registry::{
-    Entry, OpenError, Registry, has_bucket, open_alone, open_file_alone, open_reserved_alone,
+    Entry, OpenError, Registry, cant_open, has_bucket, open_alone, open_file_alone,
+    open_reserved_alone,
 };
 
 /// What is known of the size before the first byte. Absent is not zero.

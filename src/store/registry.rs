@@ -356,11 +356,16 @@ fn open_file(
     policy: Policy,
     is_named: bool,
 ) -> Result<FileStore, OpenError> {
-    FileStore::open(id, options.clone(), policy, is_named).map_err(|error| {
-        OpenError(format!(
-            "store {id}: {error}; make the directory, or give the server write access to its parent"
-        ))
-    })
+    FileStore::open(id, options.clone(), policy, is_named).map_err(|error| cant_open(id, &error))
+}
+
+/// Why a file store can't be used.
+#[must_use]
+pub fn cant_open(id: &str, error: &StoreError) -> OpenError {
+    OpenError(format!(
+        "store {id}: {error}; make the directory, or name one in which this server can make, sync, \
+         name and remove files"
+    ))
 }
 
 #[cfg(test)]

@@ -137,6 +137,12 @@ fn cf_32_cf_33_both_refuse_alike() {
             &inside.replace("/staging", ""),
         ),
         Setup::new().set("paste_deploy", "flavor", "cachemanagement"),
+        Setup::new().set("slow", "filesystem_store_datadir", &below),
+        // Nobody makes files there, whatever the rights say.
+        Setup::new().set("fast", "filesystem_store_datadir", "/proc"),
+        Setup::new().set("slow", "filesystem_store_datadir", "/proc/images/slow"),
+        Setup::new().set("os_glance_staging_store", "filesystem_store_datadir", "/proc/staging"),
+        Setup::new().set("os_glance_tasks_store", "filesystem_store_datadir", "/proc/self"),
         Setup::new().set("DEFAULT", "bind_port", &port),
         Setup::new().set("glissade", "admin_listen", &format!("127.0.0.1:{port}")),
     ];
@@ -158,10 +164,27 @@ fn cf_32_cf_33_both_refuse_alike() {
         let message = document["error"].as_str().unwrap();
         assert_eq!(format!("glissade: {message}"), refusal[0]);
     }
-    let setup = occupied.set("slow", "filesystem_store_datadir", &below);
-    let said = check(&setup, &LOOPBACK);
-    let words = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(!said.status.success() && words.contains("store slow: ") && words.contains(&below));
+}
+
+#[test]
+fn cf_33_of_several_directories_those_that_are_not_there_are_told() {
+    let setup = Setup::new().set("fast", "filesystem_store_datadir", "");
+    let place = |name: &str| setup.root().join(name).display().to_string();
+    fs::create_dir(place("here")).unwrap();
+    // The key is there once for each.
+    let dirs = format!("{}:1\nfilesystem_store_datadirs = {}:2", place("here"), place("there"));
+    let setup = setup.set("fast", "filesystem_store_datadirs", &dirs);
+    let document = document(&setup, &LOOPBACK);
+    let (outcome, said) = probe(&document, "store fast");
+    assert_eq!(outcome, "doubtful", "{said}");
+    assert!(
+        said.contains("there is not there; a server") && said.contains("here: writable"),
+        "{said}"
+    );
+    let mut left = names_in(setup.root());
+    left.sort();
+    assert_eq!(left, ["glance-api.conf", "here"]);
+    assert!(names_in(&setup.root().join("here")).is_empty());
 }
 
 /// As oslo.config has it: over the files, under the command line.

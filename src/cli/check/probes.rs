@@ -1,9 +1,8 @@
 //! What a server needs, tried one by one in the order in which a server would.
 //!
-//! Nothing is made: a directory or database that a server would make is told instead, since whoever
-//! checks is seldom who serves, and what they made could not be written afterwards.
-
-use std::path::Path;
+//! Nothing stays: a directory or database that a server would make is told instead, since whoever
+//! checks is seldom who serves, and what they made could not be written afterwards. Files and
+//! directories are made as a server would make them, and removed.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -133,15 +132,12 @@ async fn replica(replica: &Connection, settings: &Settings) -> Outcome {
 
 async fn store(store: &Store, settings: &Settings) -> Outcome {
     match &store.kind {
-        StoreKind::File(options) => {
-            if let Some(outcome) = places::missing(&store.id, options) {
-                return outcome;
-            }
-            match store::open_file_alone(store, options, settings) {
-                Ok(opened) => places::of_store(&opened.facts(), &settings.stores.staging),
-                Err(error) => Outcome::Failed(error.into()),
-            }
-        }
+        StoreKind::File(options) => places::of_file_store(
+            &store.id,
+            options,
+            |options| store::open_file_alone(store, options, settings),
+            |facts| places::of_store(facts, &settings.stores.staging),
+        ),
         StoreKind::Rbd(options) => rbd(options.clone(), store, settings).await,
         StoreKind::Http(_) => opened(store, settings, "read-only"),
         StoreKind::S3(options) => bucket(&store.id, options, settings).await,
@@ -240,13 +236,8 @@ fn scratch(settings: &Settings) -> Vec<Probe> {
     let there = [staging, tasks].into_iter().filter_map(|(id, options)| Some((id, options?)));
     there
         .map(|(id, options)| {
-            let outcome = places::missing(id, options).unwrap_or_else(|| {
-                match store::open_reserved_alone(id, options, settings) {
-                    Ok(store) => places::of_scratch(&store.facts()),
-                    Err(error) => Outcome::Failed(error.into()),
-                }
-            });
-            Probe::new(id, outcome)
+            let open = |options: &_| store::open_reserved_alone(id, options, settings);
+            Probe::new(id, places::of_file_store(id, options, open, places::of_scratch))
         })
         .collect()
 }
@@ -358,9 +349,4 @@ fn policy(settings: &Settings) -> Outcome {
         Ok(_) => Outcome::Fine("every rule can be read".to_owned()),
         Err(error) => Outcome::Failed(error),
     }
-}
-
-/// Whether this user may write to a path.
-pub(super) fn may_write(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::{Options, Policy, StoreError};
+use super::durable::{Entry, publish};
+use super::{Options, Policy, StoreError, StoreErrorKind};
 use crate::config::DataDir;
 use crate::image::ImageId;
 use crate::limits::{SLOT_ALIGN_BYTES, STAGING_KEPT_BYTES_MAX};
@@ -72,35 +73,59 @@ impl Dir {
             is_direct: false,
             allocates,
         };
-        dir.probe(policy)?;
+        dir.probe(options, policy)?;
         Ok(dir)
     }
 
-    /// Makes a file as a draft would be made and asks it for direct I/O.
-    fn probe(&mut self, policy: Policy) -> Result<(), StoreError> {
-        let probe_id = ImageId::random();
-        let fresh = match self.fresh(&probe_id) {
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+    /// Finds out by a file of a byte what can be done here. What refuses it would refuse every
+    /// image; that there is no room now says nothing of later.
+    fn probe(&mut self, options: &Options, policy: Policy) -> Result<(), StoreError> {
+        let outcome = match self.rehearse(options, policy) {
+            Err((_, error)) if lacks_unnamed(&error) => {
                 self.has_unnamed = false;
-                self.fresh(&probe_id)
+                self.rehearse(options, policy)
             }
-            fresh => fresh,
+            outcome => outcome,
         };
         let path = self.path.display();
-        match fresh {
-            Ok(fresh) => {
-                self.is_direct = policy.direct_io && direct_align(&fresh.file).is_some();
-                if let Some(name) = &fresh.name {
-                    fs::unlinkat(&self.fd, name, AtFlags::empty())
-                        .map_err(|e| StoreError::io(format!("directory {path}"), e.into()))?;
-                }
-                Ok(())
-            }
-            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+        let Err((step, error)) = outcome else { return Ok(()) };
+        let error = StoreError::io(format!("{step} directory {path}"), error);
+        match error.kind() {
+            StoreErrorKind::NoSpace => Ok(()),
+            StoreErrorKind::Denied => {
                 self.refusal = Some(format!("directory {path} refuses writes"));
                 Ok(())
             }
-            Err(error) => Err(StoreError::io(format!("directory {path}"), error.into())),
+            _ => Err(error),
+        }
+    }
+
+    /// Makes, writes, keeps and removes a file as an image's would be, and asks it for direct I/O.
+    /// What goes wrong comes with the step that it is.
+    fn rehearse(
+        &mut self,
+        options: &Options,
+        policy: Policy,
+    ) -> Result<(), (&'static str, io::Error)> {
+        let id = ImageId::random();
+        let name = format!("{}probe", draft_prefix(&id));
+        self.is_direct = false;
+        let fresh = self.fresh(&id).map_err(|error| ("making a file in", error.into()))?;
+        self.is_direct = policy.direct_io && direct_align(&fresh.file).is_some();
+        let Policy { durability, .. } = policy;
+        let entry = Entry { dir: self, name: &name, file_perm: options.file_perm, durability };
+        let written = match rustix::io::pwrite(&fresh.file, b"x", 0) {
+            Err(error) => Err(("writing a file in", error.into())),
+            Ok(_) => publish(&fresh.file, fresh.name.as_deref(), entry, 1)
+                .map_err(|error| ("syncing and naming a file in", error)),
+        };
+        match (written, &fresh.name) {
+            (Ok(()), _) => fs::unlinkat(&self.fd, &name, AtFlags::empty())
+                .map_err(|error| ("removing a file from", error.into())),
+            (failed, hidden) => {
+                hidden.iter().for_each(|hidden| self.unlink(hidden));
+                failed
+            }
         }
     }
 
@@ -174,6 +199,12 @@ fn direct_align(file: &OwnedFd) -> Option<u32> {
     let align = stat.stx_dio_offset_align.max(stat.stx_dio_mem_align);
     let fits = align > 0 && (SLOT_ALIGN_BYTES as u64).is_multiple_of(u64::from(align));
     fits.then_some(align)
+}
+
+/// Whether this may be because files without a name can't be made here, or not be given one.
+fn lacks_unnamed(error: &io::Error) -> bool {
+    let errnos = [Errno::OPNOTSUPP, Errno::ISDIR, Errno::NOENT, Errno::INVAL, Errno::XDEV];
+    errnos.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Gives an unnamed file a name; see open(2) on O_TMPFILE.

@@ -37,7 +37,7 @@ impl Publication {
         target: &Target,
         len: u64,
     ) -> io::Result<()> {
-        publish(file, hidden_name, target, len)?;
+        publish(file, hidden_name, target.entry(), len)?;
         if self.0.swap(PUBLISHED, Ordering::AcqRel) == ABANDONED {
             target.dir.unlink(&target.name);
         }
@@ -79,35 +79,45 @@ impl Drop for Waiting {
     }
 }
 
+/// The name that a written file is to have, and what it is to have survived by then.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) dir: &'a Dir,
+    pub(super) name: &'a str,
+    pub(super) file_perm: Option<u32>,
+    pub(super) durability: Durability,
+}
+
 /// Gives a written file its final name. `hidden_name` is its present one, if it has any.
-fn publish(
-    file: &Arc<OwnedFd>,
+pub(super) fn publish(
+    file: &OwnedFd,
     hidden_name: Option<&str>,
-    target: &Target,
+    entry: Entry<'_>,
     len: u64,
 ) -> io::Result<()> {
+    let Entry { dir, name, file_perm, durability } = entry;
     cut(file, len)?;
-    if let Some(perm) = target.file_perm {
+    if let Some(perm) = file_perm {
         fs::fchmod(file, Mode::from_raw_mode(perm))?;
     }
-    let is_durable = target.durability == Durability::Full;
+    let is_durable = durability == Durability::Full;
     if is_durable {
         fs::fdatasync(file)?;
     }
     match hidden_name {
-        None => link_unnamed(file, &target.dir.fd, &target.name)?,
-        Some(hidden) => rename(&target.dir, hidden, &target.name)?,
+        None => link_unnamed(file, &dir.fd, name)?,
+        Some(hidden) => rename(dir, hidden, name)?,
     }
-    if is_durable && let Err(error) = fs::fsync(&target.dir.fd) {
+    if is_durable && let Err(error) = fs::fsync(&dir.fd) {
         // Nobody knows whether a crash would keep the name, so nobody must find it.
-        target.dir.unlink(&target.name);
+        dir.unlink(name);
         return Err(error.into());
     }
     Ok(())
 }
 
 /// Takes off padding and what was allocated ahead, or grows over a hole at the end.
-fn cut(file: &Arc<OwnedFd>, len: u64) -> io::Result<()> {
+fn cut(file: &OwnedFd, len: u64) -> io::Result<()> {
     if u64::try_from(fs::fstat(file)?.st_size).ok() != Some(len) {
         fs::ftruncate(file, len)?;
     }

@@ -30,6 +30,7 @@ use crate::image::{ImageId, Location, LocationStatus};
 use bounded::Bounded;
 use dir::Dir;
 use draft::FileDraft;
+use durable::Entry;
 use place::Way;
 pub use staging::Room;
 
@@ -248,6 +249,11 @@ impl Inner {
 }
 
 impl Target {
+    fn entry(&self) -> Entry<'_> {
+        let Self { dir, name, file_perm, durability, .. } = self;
+        Entry { dir, name, file_perm: *file_perm, durability: *durability }
+    }
+
     fn location(&self) -> Location {
         let path = self.dir.path.join(&self.name);
         Location {
