@@ -26,6 +26,8 @@ pub struct Identity {
     pub token: Option<String>,
     /// Keystone's service catalog, for finding other services: JSON as it came, since few read it.
     pub catalog: Option<Arc<str>>,
+    /// Keystone has a project for administrators, and the token is for another.
+    pub is_beside_admin_project: bool,
     /// What the policy `context_is_admin` says of the caller; everybody without authentication.
     pub is_admin: bool,
     /// An anonymous caller where `allow_anonymous_access` lets them look.

@@ -51,8 +51,15 @@ pub fn identity(headers: &HeaderMap) -> Result<Identity, Untold> {
         service_roles: roles(headers, &["x-service-roles"])?,
         token: text(headers, &["x-auth-token", "x-storage-token"])?,
         catalog: catalog.map(Arc::from),
+        is_beside_admin_project: is_beside_admin_project(headers)?,
         ..Identity::default()
     })
+}
+
+/// Whether the proxy says so; where it says nothing there is no such project.
+fn is_beside_admin_project(headers: &HeaderMap) -> Result<bool, Untold> {
+    let said = text(headers, &["x-is-admin-project"])?;
+    Ok(said.is_some_and(|said| !said.eq_ignore_ascii_case("true")))
 }
 
 /// The first of several headers that says something. None of them may be there twice.
@@ -115,8 +122,11 @@ mod tests {
             ("OpenStack-System-Scope", "all"),
             ("X-Domain-Id", "d"),
             ("X-Auth-Token", "secret"),
+            ("X-Is-Admin-Project", "False"),
         ]))
         .unwrap();
+        assert!(told.is_beside_admin_project);
+        assert!(!identity(&headers(&[CONFIRMED])).unwrap().is_beside_admin_project);
         assert_eq!(told.user_id.as_deref(), Some("u"));
         assert_eq!(told.project_id.as_deref(), Some("p"));
         assert_eq!(told.roles, ["admin", "member"]);

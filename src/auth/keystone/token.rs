@@ -39,6 +39,8 @@ struct Body {
     /// Where the token is for a domain.
     domain: Option<Domain>,
     system: Option<Value>,
+    /// Where Keystone has a project for administrators.
+    is_admin_project: Option<bool>,
     #[serde(default)]
     roles: Vec<Role>,
     catalog: Option<Value>,
@@ -91,6 +93,7 @@ impl Token {
             system_scope: token.system.is_some_and(has_all).then(|| "all".to_owned()),
             roles: token.roles.into_iter().map(|role| role.name.to_lowercase()).collect(),
             catalog: token.catalog.map(|catalog| catalog.to_string().into()),
+            is_beside_admin_project: token.is_admin_project == Some(false),
             ..Identity::default()
         };
         Some(Self {

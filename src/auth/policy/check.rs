@@ -130,7 +130,7 @@ fn has_attribute(caller: &Identity, path: &[String], wanted: &str) -> bool {
         "project_domain_id" => is(&caller.project_domain_id),
         "system_scope" => is(&caller.system_scope),
         "system" => caller.system_scope.as_deref().is_some_and(|scope| scope == wanted),
-        "is_admin" => flag(caller.is_admin) == wanted,
+        "is_admin_project" => flag(!caller.is_beside_admin_project) == wanted,
         "roles" => caller.roles.iter().any(|role| role == wanted),
         "service_roles" => caller.service_roles.iter().any(|role| role == wanted),
         _ => false,

@@ -190,19 +190,51 @@ fn check(text: &str) -> Parsed<Check<String>> {
     }
 }
 
-/// A value in Python's notation, as Python prints it; `None` for what names an attribute.
+/// A value in Python's notation, as Python prints it; `None` for what names an attribute. What is
+/// neither is mostly an error of every request to oslo.policy.
 fn literal(kind: &str) -> Parsed<Option<String>> {
-    if ["True", "False", "None"].contains(&kind) || kind.parse::<i64>().is_ok() {
-        return Ok(Some(kind.strip_prefix('+').unwrap_or(kind).to_owned()));
+    if ["True", "False", "None"].contains(&kind) {
+        return Ok(Some(kind.to_owned()));
     }
-    if !kind.starts_with(['"', '\'']) {
+    let unsigned = kind.strip_prefix(['+', '-']).unwrap_or(kind);
+    if unsigned.starts_with(|c: char| c.is_ascii_digit()) {
+        return number(kind, unsigned).map(Some);
+    }
+    let is_of_a_name = |c: char| c.is_alphanumeric() || "_.-".contains(c);
+    if !kind.is_empty() && kind.chars().all(is_of_a_name) {
         return Ok(None);
     }
-    let inner = kind.get(1..kind.len() - 1).filter(|inner| {
+    let inner = kind.get(1..kind.len().saturating_sub(1)).filter(|inner| {
         is_quoted(kind) && !inner.contains(['\\', kind.chars().next().unwrap_or_default()])
     });
     let inner = inner.ok_or_else(|| format!("{kind} is no text; write it as 'text'"))?;
     Ok(Some(inner.to_owned()))
+}
+
+/// A number as Python prints it; one that it prints in another way than digits has to be written
+/// as it is printed.
+fn number(kind: &str, unsigned: &str) -> Parsed<String> {
+    let plainly = || format!("{kind} is no plain number; write it as '{kind}' or in digits");
+    let is_digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    match unsigned.split_once('.') {
+        None if is_digits(unsigned) => {
+            let value: i128 = kind.parse().map_err(|_| plainly())?;
+            // Python takes them for numbers of another base, and refuses them.
+            let has_leading_zeros = value != 0 && unsigned.starts_with('0');
+            if has_leading_zeros { Err(plainly()) } else { Ok(value.to_string()) }
+        }
+        Some((whole, part)) if is_digits(whole) && is_digits(part) => {
+            let value: f64 = kind.parse().map_err(|_| plainly())?;
+            let is_in_digits = value == 0.0 || (1e-4..1e16).contains(&value.abs());
+            let text = value.to_string();
+            match (is_in_digits, text.contains('.')) {
+                (false, _) => Err(plainly()),
+                (true, true) => Ok(text),
+                (true, false) => Ok(format!("{text}.0")),
+            }
+        }
+        _ => Err(plainly()),
+    }
 }
 
 /// Reads text with `%(attribute)s` in it; `%%` is a per cent sign.
@@ -261,6 +293,9 @@ mod tests {
             ("a:%(b)d", "%(b)d has a % that names no attribute; write %(attribute)s, or %%"),
             ("a:50%", "50% has a % that names no attribute; write %(attribute)s, or %%"),
             ("'a:%(b)s", "'a is no text; write it as 'text'"),
+            (":%(b)s", " is no text; write it as 'text'"),
+            ("u'a':%(b)s", "u'a' is no text; write it as 'text'"),
+            ("07:%(b)s", "07 is no plain number; write it as '07' or in digits"),
         ] {
             assert_eq!(rule(text).unwrap_err(), remedy, "{text}");
         }

@@ -80,6 +80,7 @@ impl Question<'_> {
             "project_id": project_id,
             "project_domain_id": self.caller.project_domain_id,
             "roles": roles,
+            "is_admin_project": !self.caller.is_beside_admin_project,
             "service_roles": service_roles,
         });
         let target = self.target.document();
