@@ -8,8 +8,9 @@
 //! delete = !               nobody
 //! ```
 //!
-//! The first section that matches counts, and what matches none is nobody's. The service's own
-//! properties come before all sections and are nobody's business here.
+//! The first section that matches counts, and what matches none is nobody's. What `[DEFAULT]` says
+//! counts for sections that say nothing. The service's own properties come before all sections and
+//! are nobody's business here.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -129,6 +130,9 @@ impl PropertyRules {
 
 type Refused = (usize, String);
 
+/// The section whose options count in all others.
+const FOR_ALL: &str = "DEFAULT";
+
 /// A section while it is read: its line, its name, and its options with their lines.
 struct Raw<'a> {
     line: usize,
@@ -144,6 +148,9 @@ fn parse(text: &str, format: PropertyRuleFormat) -> Result<Vec<Section>, Refused
             continue;
         }
         if let Some(name) = start.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            if name != FOR_ALL && raws.iter().any(|raw| raw.name == name) {
+                return Err((line, format!("[{name}] is there already; join the two")));
+            }
             raws.push(Raw { line, name, options: Vec::new() });
             continue;
         }
@@ -156,22 +163,33 @@ fn parse(text: &str, format: PropertyRuleFormat) -> Result<Vec<Section>, Refused
                 let (key, value) = start.split_once(['=', ':']).ok_or_else(|| {
                     (line, "neither section nor option; write read = role".into())
                 })?;
-                raw.options.push((line, key.trim().to_lowercase(), value.trim().to_owned()));
+                let key = key.trim().to_lowercase();
+                if raw.options.iter().any(|(_, known, _)| *known == key) {
+                    return Err((line, format!("{key} is there already; take one of them out")));
+                }
+                raw.options.push((line, key, value.trim().to_owned()));
             }
         }
     }
-    let own = raws.into_iter().filter(|raw| !property::is_the_services(raw.name));
-    own.map(|raw| section(&raw, format)).collect()
+    let (for_all, own): (Vec<_>, Vec<_>) = raws.into_iter().partition(|raw| raw.name == FOR_ALL);
+    let for_all: Vec<_> = for_all.into_iter().flat_map(|raw| raw.options).collect();
+    let own = own.into_iter().filter(|raw| !property::is_the_services(raw.name));
+    own.map(|raw| section(&raw, &for_all, format)).collect()
 }
 
-fn section(raw: &Raw<'_>, format: PropertyRuleFormat) -> Result<Section, Refused> {
+fn section(
+    raw: &Raw<'_>,
+    for_all: &[(usize, String, String)],
+    format: PropertyRuleFormat,
+) -> Result<Section, Refused> {
     let names = Regex::new(raw.name).map_err(|error| {
         let reason = error.to_string().lines().last().unwrap_or_default().to_owned();
         (raw.line, format!("[{}] is no regular expression that can be used: {reason}", raw.name))
     })?;
     let mut allowed = [const { Allowed::Nobody }; 4];
     for (place, operation) in allowed.iter_mut().zip(OPERATIONS) {
-        let found = raw.options.iter().rev().find(|(_, key, _)| key == operation);
+        let mut options = raw.options.iter().chain(for_all.iter().rev());
+        let found = options.find(|(_, key, _)| key == operation);
         let (line, _, value) = found.ok_or_else(|| {
             (raw.line, format!("[{}] lacks {operation}; write ! for nobody", raw.name))
         })?;
@@ -181,6 +199,9 @@ fn section(raw: &Raw<'_>, format: PropertyRuleFormat) -> Result<Section, Refused
 }
 
 fn allowance(value: &str, format: PropertyRuleFormat) -> Result<Allowed, String> {
+    if format == PropertyRuleFormat::Policies && value.contains(',') {
+        return Err("more than one policy; join them by a rule of the policy file".to_owned());
+    }
     let words: Vec<&str> =
         value.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
     match (words.contains(&"@"), words.contains(&"!")) {
@@ -189,16 +210,13 @@ fn allowance(value: &str, format: PropertyRuleFormat) -> Result<Allowed, String>
         (false, true) => return Ok(Allowed::Nobody),
         (false, false) => {}
     }
-    match (format, words.as_slice()) {
-        (_, []) => Ok(Allowed::Nobody),
-        (PropertyRuleFormat::Roles, roles) => {
-            Ok(Allowed::Roles(roles.iter().map(|role| role.to_lowercase()).collect()))
+    Ok(match format {
+        _ if words.is_empty() => Allowed::Nobody,
+        PropertyRuleFormat::Roles => {
+            Allowed::Roles(words.iter().map(|role| role.to_lowercase()).collect())
         }
-        (PropertyRuleFormat::Policies, [policy]) => Ok(Allowed::Policy((*policy).to_owned())),
-        (PropertyRuleFormat::Policies, _) => {
-            Err("more than one policy; join them by a rule of the policy file".to_owned())
-        }
-    }
+        PropertyRuleFormat::Policies => Allowed::Policy(value.to_owned()),
+    })
 }
 
 #[cfg(test)]
@@ -239,6 +257,16 @@ mod tests {
     }
 
     #[test]
+    fn pp_01_what_is_said_for_all_counts_where_nothing_is_said() {
+        let text = "[a]\nread = a\n[DEFAULT]\ncreate = !\nread = b\nupdate = !\ndelete = @\n[.*]\n";
+        let rules = rules(text, PropertyRuleFormat::Roles);
+        let enforcer = Enforcer::built_in().unwrap();
+        let may = |property, operation| rules.allows(property, operation, &caller("b"), &enforcer);
+        assert!(!may("a", Operation::Read) && may("x", Operation::Read));
+        assert!(may("a", Operation::Delete) && !may("x", Operation::Update));
+    }
+
+    #[test]
     fn pp_01_policies_are_asked_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("policy.yaml");
@@ -263,6 +291,9 @@ mod tests {
             (&format!("[(?=a)]\n{whole}"), PropertyRuleFormat::Roles, 1, "no regular expression"),
             ("[a]\ncreate=@,!", PropertyRuleFormat::Roles, 2, "exclude each other"),
             ("[a]\ncreate=a,b", PropertyRuleFormat::Policies, 2, "more than one policy"),
+            ("[a]\ncreate=@,a", PropertyRuleFormat::Policies, 2, "more than one policy"),
+            ("[a]\n[b]\n[a]", PropertyRuleFormat::Roles, 3, "[a] is there already"),
+            ("[a]\nread=a\nRead=b", PropertyRuleFormat::Roles, 3, "read is there already"),
             ("[a]\nnonsense", PropertyRuleFormat::Roles, 2, "neither section"),
         ] {
             let (at, remedy) = parse(text, format).unwrap_err();

@@ -7,6 +7,7 @@
 //! with the two in each other's place.
 
 mod judging;
+mod protections;
 mod scrubbing;
 mod staging;
 

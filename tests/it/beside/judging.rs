@@ -118,7 +118,7 @@ const REQUESTS: &[Request] = &[
 ];
 
 /// A project and the roles that somebody of it has; `friends` is a member of what is shared.
-type Caller = (&'static str, &'static str);
+pub(super) type Caller = (&'static str, &'static str);
 
 /// Who asks, by the visibility of what they ask about.
 const CALLERS: &[(&str, &[Caller])] = &[
@@ -150,6 +150,20 @@ const CALLERS: &[(&str, &[Caller])] = &[
     ),
     ("private", &[("owners", "member"), ("strangers", "member"), ("strangers", "admin")]),
 ];
+
+/// What says who calls, and which media type there is.
+pub(super) fn headers_of((project, roles): Caller, media: &str) -> Vec<(&str, &str)> {
+    let mut headers = vec![
+        ("X-Identity-Status", "Confirmed"),
+        ("X-User-Id", "somebody"),
+        ("X-Project-Id", project),
+        ("X-Roles", roles),
+    ];
+    if !media.is_empty() {
+        headers.push(("Content-Type", media));
+    }
+    headers
+}
 
 impl Pair {
     /// An image of the project `owners` in that state.
@@ -186,21 +200,13 @@ impl Pair {
         &self,
         side: Side,
         request: &Request,
-        (project, roles): Caller,
+        caller: Caller,
         visibility: &str,
         web: &str,
     ) -> (u16, String) {
         let image = self.in_state(request.state, visibility);
         let target = request.target.replace("ID", &image);
-        let mut headers = vec![
-            ("X-Identity-Status", "Confirmed"),
-            ("X-User-Id", "somebody"),
-            ("X-Project-Id", project),
-            ("X-Roles", roles),
-        ];
-        if !request.media.is_empty() {
-            headers.push(("Content-Type", request.media));
-        }
+        let headers = headers_of(caller, request.media);
         let body = request.body.replace("WEB", web);
         let answer = self.conn(side).call(request.method, &target, &headers, body.as_bytes());
         match answer.status() {
@@ -249,7 +255,7 @@ impl Case {
     }
 }
 
-fn assert_alike(differences: &[String]) {
+pub(super) fn assert_alike(differences: &[String]) {
     let count = differences.len();
     assert!(differences.is_empty(), "{count}, ours first:\n{}", differences.join("\n"));
 }
