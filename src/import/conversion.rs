@@ -171,7 +171,7 @@ impl Plugin for ImageConversion {
         drop(room);
         match converted {
             Ok(size) => {
-                material.staged = Some(Staged { path: made, size });
+                material.staged = Some(Staged { path: made, size, is_synced: false });
                 material.known = None;
                 material.change.disk_format = Some(self.target.clone());
                 material.change.container_format = Some("bare".to_owned());

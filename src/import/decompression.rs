@@ -120,7 +120,8 @@ impl Plugin for ImageDecompression {
             reason::of(&error)
         })?;
         let path = FileStore::beside(&staged, EXTENSION);
-        material.staged = Some(Staged { path, size: arrived.size });
+        let is_synced = self.tools.staging()?.syncs();
+        material.staged = Some(Staged { path, size: arrived.size, is_synced });
         material.known = Some(arrived);
         Ok(())
     }

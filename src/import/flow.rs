@@ -131,6 +131,13 @@ fn stop(order: &Order, image: &Image, broken: Broken) -> Stop {
     Stop::Failed { reason: broken.reason, image: change }
 }
 
+/// What was found out about data while it was staged. What a glance-api has staged is read.
+fn known_of(record: StageRecord) -> Option<Arrived> {
+    let (digests, size) = (record.digests()?, record.size);
+    let passed = Passed { virtual_size: None, finding: Some(record.finding?) };
+    Some(Arrived { size, digests, passed })
+}
+
 impl ImageImport {
     /// The task is worked on from now on: the image is `importing`, unless it has data already, and
     /// its lists say where to.
@@ -237,16 +244,10 @@ impl Import<'_> {
         let staged = found.ok_or_else(|| {
             Broken::new("The staged data is not on this server; delete the image and stage it anew")
         })?;
-        let known = self.known_of(&staged);
-        self.refine(self.material(Some(staged), known)).await
-    }
-
-    /// What was found out about data while it was staged. What a glance-api has staged is read.
-    fn known_of(&self, staged: &Staged) -> Option<Arrived> {
-        let record = StageRecord::of(&self.image).filter(|record| record.size == staged.size)?;
-        let (digests, finding) = (record.digests()?, record.finding?);
-        let passed = Passed { virtual_size: None, finding: Some(finding) };
-        Some(Arrived { size: staged.size, digests, passed })
+        let record = StageRecord::of(&self.image).filter(|record| record.size == staged.size);
+        let is_synced = record.as_ref().is_some_and(|record| record.synced);
+        let known = record.and_then(known_of);
+        self.refine(self.material(Some(Staged { is_synced, ..staged }), known)).await
     }
 
     /// Runs the plugins on a file, and puts what they make of it into the stores.
@@ -360,7 +361,9 @@ impl Import<'_> {
         let found = staging.staged(&self.image.id).await;
         let found = found.map_err(|error| Broken::from(UploadError::Source(error)))?;
         match (found, arrived) {
-            (Some(staged), Some(arrived)) => Ok((staged, arrived)),
+            (Some(staged), Some(arrived)) => {
+                Ok((Staged { is_synced: staging.syncs(), ..staged }, arrived))
+            }
             _ => Err(Broken::new("What was fetched is gone")),
         }
     }

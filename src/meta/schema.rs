@@ -44,11 +44,22 @@ pub(super) async fn sync(mut tx: Tx) -> Result<bool, MetaError> {
         None => tx.script(script(dialect)).await.map(|()| true)?,
         Some(found) => accept(found).map(|()| false)?,
     };
-    if dialect == Dialect::MySql {
-        tx.script("DO RELEASE_LOCK('glissade db sync')").await?;
+    match dialect {
+        Dialect::Sqlite if !made => touch(&mut tx).await?,
+        Dialect::MySql => tx.script("DO RELEASE_LOCK('glissade db sync')").await?,
+        Dialect::Sqlite | Dialect::Postgres => {}
     }
     tx.commit().await?;
     Ok(made)
+}
+
+/// Changes nothing, and is a change all the same: the first one after a start makes SQLite's log,
+/// whose name has to be synced besides. So no request waits for that.
+async fn touch(tx: &mut Tx) -> Result<(), MetaError> {
+    let row = tx.row(sql("PRAGMA user_version")).await?;
+    let version = row.map(|row| row.number("user_version")).transpose().map_err(DbError::from)?;
+    let version = version.flatten().unwrap_or(0);
+    Ok(tx.script(&format!("PRAGMA user_version = {version}")).await?)
 }
 
 /// Accepts a database at [`REVISION`] only.

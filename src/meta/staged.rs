@@ -14,6 +14,9 @@ pub struct StageRecord {
     pub claim: String,
     /// How many bytes were staged.
     pub size: u64,
+    /// They were synced before anybody was told that they are there.
+    #[serde(default)]
+    pub synced: bool,
     /// What kind of image they seemed to be, for the judgement of the import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
@@ -29,11 +32,18 @@ impl StageRecord {
         Self {
             claim: claim.to_owned(),
             size,
+            synced: false,
             finding,
             checksum: digests.checksum.clone(),
             os_hash_algo: digests.os_hash_algo.name().to_owned(),
             os_hash_value: digests.os_hash_value.clone(),
         }
+    }
+
+    /// The same of data that was synced, or was not.
+    #[must_use]
+    pub fn synced(self, synced: bool) -> Self {
+        Self { synced, ..self }
     }
 
     /// What the record of an image has of it. None for what a glance-api has staged, or a release
@@ -81,12 +91,17 @@ mod tests {
             seen_bytes: 3 << 40,
             fixed_vhd_bytes: None,
         };
-        let record = StageRecord::new("node/uuid", 3 << 40, &digests, Some(finding));
+        let record = StageRecord::new("node/uuid", 3 << 40, &digests, Some(finding)).synced(true);
         let mut image = Image::queued(ImageId::random());
         assert_eq!(StageRecord::of(&image), None);
         image.properties.insert(STAGED_PROPERTY.into(), record.text());
         assert_eq!(StageRecord::of(&image).unwrap(), record);
         assert_eq!(record.digests(), Some(digests));
+        let older = record.text().replace("\"synced\":true,", "");
+        image.properties.insert(STAGED_PROPERTY.into(), older);
+        let of_older = StageRecord::of(&image).unwrap();
+        assert!(!of_older.synced, "what nobody has said is not so");
+        assert_eq!(of_older.synced(true), record);
         image.properties.insert(STAGED_PROPERTY.into(), record.text().replace("sha512", "rot13"));
         assert_eq!(StageRecord::of(&image).unwrap().digests(), None);
         image.properties.insert(STAGED_PROPERTY.into(), "?".into());

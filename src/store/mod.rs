@@ -56,6 +56,8 @@ pub struct Staged {
     pub path: PathBuf,
     /// How many bytes were hashed. A file of another size is refused.
     pub size: u64,
+    /// Its data has been synced since it was written, so that a second name needs no sync of it.
+    pub is_synced: bool,
 }
 
 /// What came of placing data without moving its bytes.

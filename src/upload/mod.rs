@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::buffer::Arena;
-use crate::config::{FormatRules, Settings};
+use crate::config::{Durability, FormatRules, Settings};
 use crate::image::{Expected, HashAlgo, Image, ImageId, Status};
 use crate::lanes::Lanes;
 use crate::meta::{Commit, MetaError, Repo, StageRecord};
@@ -94,6 +94,8 @@ struct Limits {
     node_id: String,
     /// Where others find what is staged here.
     self_url: Option<String>,
+    /// What is sealed has been synced.
+    is_durable: bool,
 }
 
 /// What a client asks for.
@@ -150,6 +152,7 @@ impl Uploads {
             stall_grace: settings.glissade.stall_grace,
             node_id: settings.glissade.node_id.clone(),
             self_url: settings.api.self_url().map(str::to_owned),
+            is_durable: settings.glissade.durability == Durability::Full,
         };
         let active = ActiveUploads::default();
         let quotas = Quotas::new(Arc::clone(&repo), settings.api.user_storage_quota_bytes);
@@ -407,7 +410,8 @@ impl Uploads {
                 self.repo.commit(&image.id, claim.token(), &commit).await
             }
             Purpose::Stage => {
-                let staged = StageRecord::new(claim.token(), size, &digests, passed.finding);
+                let staged = StageRecord::new(claim.token(), size, &digests, passed.finding)
+                    .synced(self.limits.is_durable);
                 let host = self.limits.self_url.as_deref();
                 self.repo.commit_stage(&image.id, claim.token(), &staged, host).await
             }

@@ -28,7 +28,9 @@ fn if_15_bench_import_reads_nothing_of_what_it_imports() {
         assert_eq!(images["rounds"].as_array().unwrap().len(), 2, "{report:#}");
         assert!(images["read"]["called"].as_u64().unwrap() < MIB, "{report:#}");
         assert!(images["import_ms_min"].as_f64().unwrap() > 0.0, "{report:#}");
+        assert!(images["sync_ms"].as_f64().unwrap() > 0.0, "{report:#}");
     }
+    assert!(report["first"]["import_ms"].as_f64().unwrap() > 0.0, "{report:#}");
     assert!(images[0]["ratio"].is_number() && images[1]["ratio"].is_null(), "{report:#}");
     assert_eq!(names_in(dir.path()), [""; 0]);
 }

@@ -43,7 +43,7 @@ async fn blocks_are_shared_where_a_name_can_not_be() {
     fs::write(staging.join("data"), vec![7; 30 * MIB as usize]).unwrap();
     let elsewhere = xfs.path().join("elsewhere");
     let _bind = Bind::new(&staging, &elsewhere);
-    let staged = Staged { path: elsewhere.join("data"), size: 30 * MIB };
+    let staged = Staged { path: elsewhere.join("data"), size: 30 * MIB, is_synced: false };
     rustix::fs::sync();
     let before = xfs.free_bytes();
     let adopted = path(store.adopt(&ImageId::random(), &staged).await.unwrap());

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -74,7 +75,13 @@ impl Payload {
         &self.block
     }
 
-    fn send(&self, socket: &mut impl Write, framing: Framing) -> io::Result<()> {
+    /// Sends it, and counts it as it goes.
+    fn send(
+        &self,
+        socket: &mut impl Write,
+        framing: Framing,
+        sent_bytes: &AtomicU64,
+    ) -> io::Result<()> {
         for part in parts(&self.block, self.size) {
             match framing {
                 Framing::Length => socket.write_all(part)?,
@@ -83,6 +90,7 @@ impl Payload {
                 }
                 Framing::Chunked => socket.write_all(&chunks(part))?,
             }
+            sent_bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
         }
         if framing == Framing::Chunked { socket.write_all(b"0\r\n\r\n") } else { Ok(()) }
     }
@@ -139,6 +147,8 @@ pub(super) struct Uploads<'p> {
     payload: &'p Payload,
     framing: Framing,
     images: Vec<String>,
+    /// Of all streams, so far.
+    sent_bytes: AtomicU64,
 }
 
 impl<'p> Uploads<'p> {
@@ -150,12 +160,17 @@ impl<'p> Uploads<'p> {
         streams: u32,
     ) -> Result<Self, BenchError> {
         let images = (0..streams).map(|_| create(server)).collect::<Result<_, _>>()?;
-        Ok(Self { server, payload, framing, images })
+        Ok(Self { server, payload, framing, images, sent_bytes: AtomicU64::new(0) })
     }
 
     /// The images, in the order of their streams.
     pub(super) fn images(&self) -> &[String] {
         &self.images
+    }
+
+    /// How much of all of them has been sent.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
     }
 
     /// Sends all of them at the same time, over connections made before the clock starts.
@@ -208,7 +223,7 @@ impl<'p> Uploads<'p> {
         let begun = Instant::now();
         let sent = socket
             .write_all(head.as_bytes())
-            .and_then(|()| self.payload.send(&mut socket, self.framing));
+            .and_then(|()| self.payload.send(&mut socket, self.framing, &self.sent_bytes));
         // A server that refuses may close while we send: its answer says more than our EPIPE.
         let answer = Answer::read(&mut socket).map_err(|error| sent.err().unwrap_or(error));
         let ended = Instant::now();
@@ -384,7 +399,7 @@ mod tests {
 
     fn sent(payload: &Payload, framing: Framing) -> Vec<u8> {
         let mut wire = Vec::new();
-        payload.send(&mut wire, framing).unwrap();
+        payload.send(&mut wire, framing, &AtomicU64::new(0)).unwrap();
         wire
     }
 

@@ -2,10 +2,13 @@
 //!
 //! A run that is killed can't clean up; the next one removes what it left.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::{BenchError, ByteSize};
+use crate::limits::KIB;
 
 /// In front of the process id in a run's directory.
 const PREFIX: &str = "run-";
@@ -50,6 +53,22 @@ impl Scratch {
         let dir = fs::File::open(&self.path).map_err(BenchError::io(doing()))?;
         rustix::fs::syncfs(&dir).map_err(|errno| BenchError::io(doing())(errno.into()))
     }
+
+    /// What a small file takes to be durable, name and all: what anybody has to wait for on this disk,
+    /// whatever they do.
+    pub(super) fn bare_sync(&self) -> Result<Duration, BenchError> {
+        let path = self.path.join("sync");
+        let begun = Instant::now();
+        let synced = fs::File::create(&path).and_then(|mut file| {
+            file.write_all(&[1; 4 * KIB])?;
+            file.sync_all()?;
+            fs::File::open(&self.path)?.sync_all()
+        });
+        let took = begun.elapsed();
+        let removed = synced.and_then(|()| fs::remove_file(&path));
+        removed.map_err(BenchError::io(format!("syncing {}", path.display())))?;
+        Ok(took)
+    }
 }
 
 impl Drop for Scratch {
@@ -85,6 +104,7 @@ mod tests {
         let path = scratch.path().to_owned();
         fs::write(path.join("image"), "data").unwrap();
         scratch.settle().unwrap();
+        assert!(!scratch.bare_sync().unwrap().is_zero() && !path.join("sync").exists());
         drop(scratch);
         assert!(!path.exists());
     }

@@ -44,7 +44,7 @@ impl Bench {
         image.properties.insert("os_glance_import_roles".into(), "member".into());
         let material = Material {
             image,
-            staged: Some(Staged { path: data, size: 4 }),
+            staged: Some(Staged { path: data, size: 4, is_synced: false }),
             known: None,
             change: ImageChange::default(),
             roles: Vec::new(),

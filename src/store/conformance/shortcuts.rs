@@ -13,7 +13,7 @@ impl Bench<'_> {
         let (id, data) = (ImageId::random(), bytes(MIB + 77));
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&data).unwrap();
-        let staged = Staged { path: file.path().into(), size: data.len() as u64 };
+        let staged = Staged { path: file.path().into(), size: data.len() as u64, is_synced: false };
         if let Placed::There(location) = self.store.adopt(&id, &staged).await.unwrap() {
             assert!(self.read(&location).await == data);
             let again = self.store.adopt(&id, &staged).await.unwrap_err();

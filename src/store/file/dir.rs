@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::durable::{Entry, publish};
+use super::durable::{Entry, Written, publish};
 use super::{Options, Policy, StoreError, StoreErrorKind};
 use crate::config::DataDir;
 use crate::image::ImageId;
@@ -114,10 +114,11 @@ impl Dir {
         self.is_direct = policy.direct_io && direct_align(&fresh.file).is_some();
         let Policy { durability, .. } = policy;
         let entry = Entry { dir: self, name: &name, file_perm: options.file_perm, durability };
+        let hidden_name = fresh.name.as_deref();
+        let probe = Written { file: &fresh.file, hidden_name, len: 1, is_synced: false };
         let written = match rustix::io::pwrite(&fresh.file, b"x", 0) {
             Err(error) => Err(("writing a file in", error.into())),
-            Ok(_) => publish(&fresh.file, fresh.name.as_deref(), entry, 1)
-                .map_err(|error| ("syncing and naming a file in", error)),
+            Ok(_) => publish(probe, entry).map_err(|error| ("syncing and naming a file in", error)),
         };
         match (written, &fresh.name) {
             (Ok(()), _) => fs::unlinkat(&self.fd, &name, AtFlags::empty())

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use rustix::fs::{self, OFlags};
 
 use super::Target;
-use super::durable::{Publication, Waiting};
+use super::durable::{Publication, Waiting, Written};
 use crate::buffer::Frozen;
 use crate::image::Location;
 use crate::limits::{ALLOCATE_AHEAD_BYTES, HOLE_BYTES, SLOT_ALIGN_BYTES, WRITES_IN_FLIGHT_MAX};
@@ -146,7 +146,11 @@ impl Draft for FileDraft {
         let hidden_name = self.hidden_name.clone();
         let publication = Arc::new(Publication::default());
         let waiting = Waiting::new(&publication, &target);
-        let publish = move || publication.run(&file, hidden_name.as_deref(), &target, len);
+        let publish = move || {
+            let hidden_name = hidden_name.as_deref();
+            let written = Written { file: &file, hidden_name, len, is_synced: false };
+            publication.run(written, &target)
+        };
         let published = ring::offload(publish).await;
         waiting.end();
         match published {

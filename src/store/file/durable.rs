@@ -3,7 +3,8 @@
 //! Truncate to the exact length, set the mode, sync the data, link or rename to the final name,
 //! sync the directory. The name comes after the data, so a crash shows the whole file or none. A
 //! failed sync is never retried: the kernel may have dropped the dirty pages it could not write,
-//! and a second call would lie.
+//! and a second call would lie. What was synced when it was staged is not synced again: each sync
+//! waits for whatever others are writing to the same disk.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,6 +17,18 @@ use rustix::io::Errno;
 use super::Target;
 use super::dir::{Dir, link_unnamed};
 use crate::config::Durability;
+
+/// A file that is written, and waits for its final name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written<'a> {
+    pub(super) file: &'a OwnedFd,
+    /// Its present name, if it has one that nobody else may see.
+    pub(super) hidden_name: Option<&'a str>,
+    /// How long it is to be.
+    pub(super) len: u64,
+    /// Its data was synced after the last write.
+    pub(super) is_synced: bool,
+}
 
 /// A file on its way to its final name, which whoever waits for it may abandon.
 ///
@@ -30,14 +43,8 @@ const ABANDONED: u8 = 2;
 
 impl Publication {
     /// Publishes, and takes the name back if it was abandoned meanwhile.
-    pub(super) fn run(
-        &self,
-        file: &Arc<OwnedFd>,
-        hidden_name: Option<&str>,
-        target: &Target,
-        len: u64,
-    ) -> io::Result<()> {
-        publish(file, hidden_name, target.entry(), len)?;
+    pub(super) fn run(&self, written: Written<'_>, target: &Target) -> io::Result<()> {
+        publish(written, target.entry())?;
         if self.0.swap(PUBLISHED, Ordering::AcqRel) == ABANDONED {
             target.dir.unlink(&target.name);
         }
@@ -88,20 +95,16 @@ pub(super) struct Entry<'a> {
     pub(super) durability: Durability,
 }
 
-/// Gives a written file its final name. `hidden_name` is its present one, if it has any.
-pub(super) fn publish(
-    file: &OwnedFd,
-    hidden_name: Option<&str>,
-    entry: Entry<'_>,
-    len: u64,
-) -> io::Result<()> {
+/// Gives a written file its final name.
+pub(super) fn publish(written: Written<'_>, entry: Entry<'_>) -> io::Result<()> {
+    let Written { file, hidden_name, len, is_synced } = written;
     let Entry { dir, name, file_perm, durability } = entry;
-    cut(file, len)?;
+    let is_cut = cut(file, len)?;
     if let Some(perm) = file_perm {
         fs::fchmod(file, Mode::from_raw_mode(perm))?;
     }
     let is_durable = durability == Durability::Full;
-    if is_durable {
+    if is_durable && (is_cut || !is_synced) {
         fs::fdatasync(file)?;
     }
     match hidden_name {
@@ -116,12 +119,14 @@ pub(super) fn publish(
     Ok(())
 }
 
-/// Takes off padding and what was allocated ahead, or grows over a hole at the end.
-fn cut(file: &OwnedFd, len: u64) -> io::Result<()> {
-    if u64::try_from(fs::fstat(file)?.st_size).ok() != Some(len) {
+/// Takes off padding and what was allocated ahead, or grows over a hole at the end. Tells whether it
+/// had to.
+fn cut(file: &OwnedFd, len: u64) -> io::Result<bool> {
+    let is_other = u64::try_from(fs::fstat(file)?.st_size).ok() != Some(len);
+    if is_other {
         fs::ftruncate(file, len)?;
     }
-    Ok(())
+    Ok(is_other)
 }
 
 /// Renames without replacing; where the file system can't promise that, by a second link.

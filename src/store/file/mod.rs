@@ -139,6 +139,12 @@ impl FileStore {
         self.0.dirs.iter().map(facts).collect()
     }
 
+    /// Whether a sealed draft was synced.
+    #[must_use]
+    pub fn syncs(&self) -> bool {
+        self.0.policy.durability == Durability::Full
+    }
+
     /// Runs work on the store's insides where waiting for a disk is allowed, in its time.
     async fn off_runtime<T: Send + 'static>(
         &self,
@@ -305,13 +311,16 @@ impl Store for FileStore {
     }
 
     async fn adopt(&self, id: &ImageId, staged: &Staged) -> Result<Placed, StoreError> {
+        let link = Way::Link { is_synced: staged.is_synced };
         let staged = (staged.path.clone(), Some(staged.size));
-        self.place(id, staged, [Way::Link, Way::Reflink]).await
+        self.place(id, staged, [link, Way::Reflink]).await
     }
 
     async fn clone_from(&self, id: &ImageId, from: &Location) -> Result<Placed, StoreError> {
         match path_of(from) {
-            Ok(path) => self.place(id, (path, None), [Way::Reflink, Way::Link]).await,
+            Ok(path) => {
+                self.place(id, (path, None), [Way::Reflink, Way::Link { is_synced: false }]).await
+            }
             Err(_) => Ok(Placed::BytesMustMove),
         }
     }

@@ -4,7 +4,7 @@
 //! recorded. Where a link can't be had (another mount of the same file system, too many names) the
 //! blocks are shared instead (`FICLONE`). A clone of an object shares blocks first, so that each
 //! copy has a mode and a life of its own. Whatever the way, the file is synced before it has its
-//! name and the directory after. Copying inside the kernel would move the bytes, and is no way.
+//! name, unless it was when it was staged, and the directory after. Copying inside the kernel would move the bytes, and is no way.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use rustix::fs;
 use rustix::io::Errno;
 
 use super::Target;
-use super::durable::{Publication, Waiting};
+use super::durable::{Publication, Waiting, Written};
 use crate::store::off_runtime;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -23,7 +23,10 @@ use crate::store::{StoreError, StoreErrorKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// Another name of the same file.
-    Link,
+    Link {
+        /// Its data was synced before.
+        is_synced: bool,
+    },
     /// A file of its own that shares the blocks.
     Reflink,
 }
@@ -63,13 +66,18 @@ fn publish(
     way: Way,
 ) -> io::Result<()> {
     match way {
-        Way::Link => publication.run(&file, None, target, len),
+        Way::Link { is_synced } => {
+            let written = Written { file: &file, hidden_name: None, len, is_synced };
+            publication.run(written, target)
+        }
         Way::Reflink => {
             let fresh = target.dir.fresh(&target.id)?;
             let copy = Arc::new(fresh.file);
             let hidden = fresh.name.as_deref();
             let shared = fs::ioctl_ficlone(&copy, &file).map_err(io::Error::from);
-            let published = shared.and_then(|()| publication.run(&copy, hidden, target, len));
+            // Sharing is a change of the copy's own, whatever was synced of the original.
+            let written = Written { file: &copy, hidden_name: hidden, len, is_synced: false };
+            let published = shared.and_then(|()| publication.run(written, target));
             if let (Err(_), Some(hidden)) = (&published, hidden) {
                 target.dir.unlink(hidden);
             }

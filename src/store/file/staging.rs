@@ -17,7 +17,7 @@ use crate::store::{Draft, SizeHint, Staged, StoreError, StoreErrorKind, off_runt
 const ID_LEN: usize = 36;
 
 impl FileStore {
-    /// The staged data of an image, if it is here.
+    /// The staged data of an image, if it is here. A name does not say whether it was synced.
     ///
     /// # Errors
     /// When the directory can't be read.
@@ -200,7 +200,7 @@ impl Inner {
             let path = dir.path.join(id.as_str());
             match path.metadata() {
                 Ok(found) if found.is_file() => {
-                    return Ok(Some(Staged { path, size: found.len() }));
+                    return Ok(Some(Staged { path, size: found.len(), is_synced: false }));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

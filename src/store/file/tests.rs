@@ -246,7 +246,7 @@ async fn old_and_odd_urls() {
 fn staged(dir: &Path, data: &[u8]) -> Staged {
     let path = dir.join(ImageId::random().as_str());
     std::fs::write(&path, data).unwrap();
-    Staged { path, size: data.len() as u64 }
+    Staged { path, size: data.len() as u64, is_synced: false }
 }
 
 fn there(placed: Placed) -> Location {
@@ -332,7 +332,9 @@ async fn blocks_are_shared_where_a_name_can_not_be() {
     std::fs::remove_file(&staged.path).unwrap();
     let id = ImageId::random();
     let targets = to.0.best_dirs().map(|dir| Arc::new(to.0.target(dir, &id))).collect();
-    let placed = place::place(file, size, targets, [Way::Link, Way::Reflink]).await.unwrap();
+    let placed = place::place(file, size, targets, [Way::Link { is_synced: false }, Way::Reflink])
+        .await
+        .unwrap();
     assert!(std::fs::read(path(&placed.unwrap().location())).unwrap() == bytes(MIB));
 }
 

@@ -4,14 +4,19 @@
 //! each size imported with `glance-direct`, and uploads the same bytes with `PUT .../file` beside it,
 //! in odd rounds before it. An import is measured as a client sees it: from its request to the
 //! first answer that says `active`. What the server has read meanwhile is the kernel's count, which
-//! leaves out what a ring reads, so the server runs without one.
+//! leaves out what a ring reads, so the server runs without one. An import consists of little but
+//! waiting for the disk, which others may be writing to: right before each, a bare sync is measured
+//! beside it. The server's first import is one of its own.
 //!
 //! Images of nothing but zeros may be of any size: the staging area keeps holes of them. They are
 //! hashed like any other, and their digest is checked in the end; nobody uploads them once more.
+//! Staging them takes minutes, which is told as it goes on. Each import needs staged data of its
+//! own, so that of large ones one round may be enough.
 
 mod report;
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
 
 use super::client::{Framing, Payload, Uploads, import};
@@ -24,7 +29,7 @@ use super::upload::turns;
 use super::usage::BytesRead;
 use super::{BenchError, ByteSize};
 use crate::cli::serve::ConfigArgs;
-use crate::limits::{BENCH_ROUNDS_MAX, MIB};
+use crate::limits::{BENCH_ROUNDS_MAX, BENCH_TELL, MIB};
 
 pub use report::ImportReport;
 use report::{Images, Turn};
@@ -35,7 +40,8 @@ pub struct ImportBench {
     /// Sizes of images, like 64MiB,1GiB
     #[arg(long, default_value = "1GiB", value_delimiter = ',')]
     pub size: Vec<ByteSize>,
-    /// Sizes of images of zeros, which take no room, like 100GiB. Hashing takes a while
+    /// Sizes of images of zeros, which take no room, like 100GiB. They are sent and hashed once for
+    /// each round: minutes for 100GiB, which --rounds 1 has but once
     #[arg(long, value_name = "SIZE", value_delimiter = ',')]
     pub zeros: Vec<ByteSize>,
     /// Import into this configured file or rbd store, by its id in enabled_backends; staged data
@@ -73,7 +79,7 @@ impl ImportBench {
         let durability = &self.durability;
         let serve = Serve { name: "glissade", io_uring: "off", durability, target: &target };
         let server = serve.start(&dir)?;
-        warm(&server)?;
+        let first = warm(&server, &scratch)?;
         let (noise, zeros) = (self.size.iter(), self.zeros.iter());
         let payloads: Vec<(bool, Payload)> = noise
             .map(|size| (false, Payload::new(*size)))
@@ -93,7 +99,7 @@ impl ImportBench {
         let to =
             self.store.as_ref().map_or_else(|| self.dir.display().to_string(), |_| target.name());
         let images = rows.into_iter().map(Row::end).collect::<Result<_, _>>()?;
-        Ok(ImportReport::new(to, durability.clone(), self.rounds, images))
+        Ok(ImportReport::new(to, durability.clone(), first, images))
     }
 
     fn target(&self, dir: &Path) -> Result<Target, BenchError> {
@@ -129,13 +135,19 @@ impl<'p> Row<'p> {
         payload: &'p Payload,
         rounds: u32,
     ) -> Result<Self, BenchError> {
-        let staged = Uploads::create(server.addresses[0], payload, Framing::Length, rounds)?;
+        let uploads = Uploads::create(server.addresses[0], payload, Framing::Length, rounds)?;
+        let all = ByteSize(size.0.saturating_mul(u64::from(rounds)));
+        let (staging, is_over) = mpsc::channel::<()>();
+        let staged = &uploads;
         thread::scope(|scope| {
             scope.spawn(|| payload.checksum());
-            staged.stage()
+            scope.spawn(move || tell(staged, all, &is_over));
+            let done = staged.stage();
+            drop(staging);
+            done
         })?;
         eprintln!("staged: {rounds} x {size}");
-        Ok(Self { size, is_zeros, payload, staged, turns: Vec::new() })
+        Ok(Self { size, is_zeros, payload, staged: uploads, turns: Vec::new() })
     }
 
     /// An import, and beside it an upload.
@@ -143,7 +155,7 @@ impl<'p> Row<'p> {
         let image = self.staged.images().get(round as usize).cloned().unwrap_or_default();
         let import = || {
             scratch.settle()?;
-            timed(server, &image)
+            timed(server, scratch, &image)
         };
         let upload = || {
             if self.is_zeros {
@@ -171,13 +183,22 @@ impl<'p> Row<'p> {
     }
 }
 
-/// One import, with what the server read for it.
-fn timed(server: &Server, image: &str) -> Result<Turn, BenchError> {
+/// Says how far the staging is until it is over.
+fn tell(staged: &Uploads<'_>, all: ByteSize, is_over: &mpsc::Receiver<()>) {
+    while is_over.recv_timeout(BENCH_TELL) == Err(mpsc::RecvTimeoutError::Timeout) {
+        eprintln!("staging: {} of {all} are sent", ByteSize(staged.sent_bytes()));
+    }
+}
+
+/// One import, with what the server read for it, and a bare sync right before.
+fn timed(server: &Server, scratch: &Scratch, image: &str) -> Result<Turn, BenchError> {
+    let sync = scratch.bare_sync()?;
     let read = || BytesRead::of(server.pid()).map_err(BenchError::io("reading a child's reading"));
     let before = read()?;
     let (took, asked) = import(server.addresses[0], image)?;
     let read = read()?.since(before);
-    Ok(Turn { import_ms: took.as_secs_f64() * 1000.0, asked, read, put_ms: None })
+    let [import_ms, sync_ms] = [took, sync].map(|took| took.as_secs_f64() * 1000.0);
+    Ok(Turn { import_ms, asked, read, sync_ms, put_ms: None })
 }
 
 /// The same bytes by an upload, in milliseconds.
@@ -190,16 +211,17 @@ fn put(server: &Server, payload: &Payload) -> Result<f64, BenchError> {
     Ok(took.as_secs_f64() * 1000.0)
 }
 
-/// One small import, after which the server has its store and its database at hand.
-fn warm(server: &Server) -> Result<(), BenchError> {
+/// One small import, the server's first, after which it has its store and its database at hand.
+fn warm(server: &Server, scratch: &Scratch) -> Result<Turn, BenchError> {
     let payload = Payload::zeros(ByteSize(64 << 10));
     let staged = Uploads::create(server.addresses[0], &payload, Framing::Length, 1)?;
     staged.stage()?;
-    for image in staged.images() {
-        import(server.addresses[0], image)?;
-    }
+    let image = staged.images().first().cloned().unwrap_or_default();
+    scratch.settle()?;
+    let first = timed(server, scratch, &image)?;
     staged.verify(true)?;
-    staged.delete()
+    staged.delete()?;
+    Ok(first)
 }
 
 #[cfg(test)]

@@ -86,6 +86,31 @@ async fn commits_wait_for_what_durability_asks() {
     }
 }
 
+/// Who makes the log syncs its name, too, which no request has to wait for.
+#[tokio::test]
+async fn the_log_is_there_before_the_first_change() {
+    let (dir, database) = scratch();
+    let log = |suffix: &str| {
+        let files = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+        let mut logs = files.filter(|file| file.path().to_string_lossy().ends_with(suffix));
+        logs.next().map_or(0, |file| file.metadata().unwrap().len())
+    };
+    let repo = open(&database).await;
+    run(&repo, "PRAGMA user_version = 7").await;
+    run(&repo, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+    drop(repo);
+    for _ in 0..500 {
+        if log("-wal") == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(log("-wal"), 0);
+    let repo = open(&database).await;
+    assert!(log("-wal") > 0);
+    assert_eq!(text(&repo, "PRAGMA user_version").await, "7", "nothing has changed");
+}
+
 #[tokio::test]
 async fn an_unknown_schema_is_refused_and_left_alone() {
     let (_dir, database) = scratch();
