@@ -33,11 +33,13 @@ pub trait Guard: Send + Sync + fmt::Debug {
     /// [`ClientError::Refused`] where it may not go.
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError>;
 
-    /// Whether a redirect may be followed.
+    /// Whether a redirect may be followed, which leads to `target`. It was `written` so, as far as it
+    /// names a host of its own.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] where it may not.
-    fn judge_redirect(&self, target: &Url) -> Result<(), ClientError>;
+    /// [`ClientError::Refused`] where it may not, [`ClientError::BadUrl`] where it can be read in
+    /// several ways.
+    fn judge_redirect(&self, target: &Url, written: &str) -> Result<(), ClientError>;
 }
 
 /// Every address of a host, as the system resolves it.

@@ -211,10 +211,10 @@ impl Client {
             if !statuses.contains(&answer.status()) {
                 return Ok(answer);
             }
-            let target = client.target(&url, answer.headers().get(LOCATION))?;
+            let (target, written) = client.target(&url, answer.headers().get(LOCATION))?;
             if target.origin() != url.origin() {
                 client = elsewhere;
-                client.may_follow(&target)?;
+                client.may_follow(&target, &written)?;
                 headers = headers.into_iter().filter_map(public).collect();
             }
             url = target;
@@ -222,18 +222,26 @@ impl Client {
         Err(ClientError::Refused { at: shown(&url), why: format!("more than {max} redirects") })
     }
 
-    /// Where a redirect leads, if it may.
-    fn target(&self, from: &Url, location: Option<&HeaderValue>) -> Result<Url, ClientError> {
+    /// Where a redirect leads, if it may, and how that was written.
+    fn target(
+        &self,
+        from: &Url,
+        location: Option<&HeaderValue>,
+    ) -> Result<(Url, String), ClientError> {
         let text = location.and_then(|value| value.to_str().ok());
-        let target = text.and_then(|text| from.join(text).ok());
+        let found = text.and_then(|text| {
+            let target = from.join(text).ok().filter(Url::has_host)?;
+            let written = written(from, text).unwrap_or_else(|| target.to_string());
+            Some((target, written))
+        });
         let lost =
             || ClientError::BadUrl { url: shown(from), why: "it redirects to no address".into() };
-        let target = target.filter(|url| url.has_host()).ok_or_else(lost)?;
-        self.may_follow(&target).map(|()| target)
+        let (target, written) = found.ok_or_else(lost)?;
+        self.may_follow(&target, &written).map(|()| (target, written))
     }
 
-    fn may_follow(&self, target: &Url) -> Result<(), ClientError> {
-        self.guard.as_ref().map_or(Ok(()), |guard| guard.judge_redirect(target))
+    fn may_follow(&self, target: &Url, written: &str) -> Result<(), ClientError> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.judge_redirect(target, written))
     }
 
     fn outgoing(
@@ -261,6 +269,17 @@ impl Client {
         *request.headers_mut() = headers;
         Ok((request, progress))
     }
+}
+
+/// A redirect as its server has written it, where it names a host of its own: whether it does is
+/// seen by what it makes of another place. A scheme that is left out is the one before.
+fn written(from: &Url, text: &str) -> Option<String> {
+    let other = Url::parse(&format!("{}://other.invalid/", from.scheme())).ok()?;
+    let is_named = other.join(text).ok()?.host() != other.host();
+    is_named.then(|| match text.starts_with("//") {
+        true => format!("{}:{text}", from.scheme()),
+        false => text.to_owned(),
+    })
 }
 
 /// The URL as it goes into a request: without credentials and fragment.

@@ -226,7 +226,7 @@ impl Guard for Narrow {
         }
     }
 
-    fn judge_redirect(&self, target: &Url) -> Result<(), ClientError> {
+    fn judge_redirect(&self, target: &Url, _: &str) -> Result<(), ClientError> {
         Err(ClientError::Refused { at: shown(target), why: "no redirects".to_owned() })
     }
 }
@@ -240,6 +240,24 @@ async fn a_guard_decides_on_addresses_and_redirects() {
     assert_eq!(client.send(known()).await.unwrap().status(), StatusCode::FOUND);
     for refused in [client.follow(known(), MOVED, 5).await, client.send(get(peer.url("/"))).await] {
         assert!(matches!(refused, Err(ClientError::Refused { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn wf_04_a_redirect_is_judged_as_it_was_written() {
+    let from = Url::parse("https://here.test/a/b").unwrap();
+    for (text, judged) in [
+        ("http://0x7f000001/", Some("http://0x7f000001/")),
+        ("//0x7f000001/x", Some("https://0x7f000001/x")),
+        ("///0x7f000001/x", None),
+        ("http:0x7f000001", Some("http:0x7f000001")),
+        ("\\\\0x7f000001/x", Some("\\\\0x7f000001/x")),
+        ("/a?to=http://0x7f000001/", None),
+        ("https:c", None),
+        ("c", None),
+        ("", None),
+    ] {
+        assert_eq!(written(&from, text).as_deref(), judged, "{text}");
     }
 }
 

@@ -100,8 +100,9 @@ impl Guard for WebGuard {
     }
 
     /// What is named by its address is judged by that as well: through a proxy, nobody else would.
-    fn judge_redirect(&self, target: &Url) -> Result<(), ClientError> {
-        self.judge_lists(target, target.port())?;
+    fn judge_redirect(&self, target: &Url, written: &str) -> Result<(), ClientError> {
+        let (_, explicit_port) = read(written)?;
+        self.judge_lists(target, explicit_port)?;
         let host = host_of(target);
         match host.parse().is_ok_and(|address| !self.may_connect(&host, address)) {
             false => Ok(()),
@@ -306,9 +307,11 @@ mod tests {
             ("http://192.0.2.1:22/", false),
             ("http://169.254.169.254/", false),
             ("http://0x7f000001/", false),
+            ("http://0xc0000201/", false),
+            ("http://3221225985/", false),
             ("http://[::ffff:127.0.0.1]/", false),
         ] {
-            let judged = guard.judge_redirect(&Url::parse(target).unwrap());
+            let judged = guard.judge_redirect(&Url::parse(target).unwrap(), target);
             assert_eq!(judged.is_ok(), may, "{target}");
         }
     }

@@ -56,8 +56,8 @@ impl Guard for Redirects {
         client::look_up(host, port).await.map_err(unreachable)
     }
 
-    fn judge_redirect(&self, target: &Url) -> Result<(), ClientError> {
-        self.guard.judge_redirect(target)
+    fn judge_redirect(&self, target: &Url, written: &str) -> Result<(), ClientError> {
+        self.guard.judge_redirect(target, written)
     }
 }
 
