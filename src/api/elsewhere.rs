@@ -1,7 +1,9 @@
 //! Requests for what another server has: data that is staged there (`IM-08`, `SD-04`).
 //!
-//! The other server is asked as the user would ask it, with the user's token. What it answers is
-//! the answer; that it does not answer is told as a gateway tells it, where Glance has 500 (`D-15`).
+//! The other server is asked as the user would ask it, with the user's token; where a proxy says who
+//! calls, as that proxy would, and the other has to believe this one (`trusted_proxies`). What it
+//! answers is the answer; that it does not answer, or believe, is told as a gateway tells it, where
+//! Glance has 500 (`D-15`).
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
@@ -12,14 +14,19 @@ use url::Url;
 use super::App;
 use super::answer;
 use super::fault::Fault;
-use crate::auth::Identity;
+use crate::auth::{Identity, trusted};
 use crate::client::{Body, ClientError, Request};
+use crate::config;
 use crate::image::{Image, ImageId};
 use crate::limits::JSON_BYTES_MAX;
 use crate::meta::STAGE_HOST_PROPERTY;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
+
+/// This server has judged the caller, and the other does not take its word.
+const UNBELIEVED: &str = "it does not believe who calls; let the address of this server stand in its \
+                          trusted_proxies, as those of all servers in each other's";
 
 /// The server that has the staged data of an image, where that is another one.
 pub(super) fn stage_host<'a>(app: &App, image: &'a Image) -> Option<&'a str> {
@@ -92,11 +99,16 @@ async fn ask(
         .header(ACCEPT, HeaderValue::from_static("application/json"))
         .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .body(body);
-    if let Some(mut token) = caller.token.as_deref().and_then(|t| HeaderValue::from_str(t).ok()) {
-        token.set_sensitive(true);
-        request = request.header(TOKEN, token);
+    let is_told = matches!(app.settings.identity, config::Identity::TrustedHeaders);
+    for (name, value) in trusted::headers(caller) {
+        if let Some(name) = name.filter(|name| is_told || *name == TOKEN) {
+            request = request.header(name, value);
+        }
     }
     let answer = app.peers.send(request).await?;
+    if is_told && answer.status() == StatusCode::UNAUTHORIZED {
+        return Err(ClientError::Refused { at: host.to_owned(), why: UNBELIEVED.to_owned() });
+    }
     let (status, request_id) = (answer.status(), answer.headers().get(REQUEST_ID).cloned());
     let body = answer.whole(JSON_BYTES_MAX).await?;
     Ok((status, request_id, sentence(status, &body)))

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::IgnoredAny;
 
 use super::Identity;
@@ -62,6 +62,35 @@ fn is_beside_admin_project(headers: &HeaderMap) -> Result<bool, Untold> {
     Ok(said.is_some_and(|said| !said.eq_ignore_ascii_case("true")))
 }
 
+/// The headers that tell an identity, for another server that believes us: all of it but the
+/// catalog, which few read. The token is sensitive.
+#[must_use]
+pub fn headers(identity: &Identity) -> HeaderMap {
+    let joined = |roles: &[String]| (!roles.is_empty()).then(|| roles.join(","));
+    let told = [
+        ("x-identity-status", Some("Confirmed".to_owned())),
+        ("x-user-id", identity.user_id.clone()),
+        ("x-project-id", identity.project_id.clone()),
+        ("x-domain-id", identity.domain_id.clone()),
+        ("x-user-domain-id", identity.user_domain_id.clone()),
+        ("x-project-domain-id", identity.project_domain_id.clone()),
+        ("openstack-system-scope", identity.system_scope.clone()),
+        ("x-roles", joined(&identity.roles)),
+        ("x-service-roles", joined(&identity.service_roles)),
+        ("x-auth-token", identity.token.clone()),
+        ("x-is-admin-project", identity.is_beside_admin_project.then(|| "False".to_owned())),
+    ];
+    let mut headers = HeaderMap::new();
+    for (name, value) in told {
+        let value = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        if let Some(mut value) = value {
+            value.set_sensitive(name == "x-auth-token");
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
 /// The first of several headers that says something. None of them may be there twice.
 fn text(headers: &HeaderMap, names: &[&str]) -> Result<Option<String>, Untold> {
     let mut found = None;
@@ -86,8 +115,6 @@ fn roles(headers: &HeaderMap, names: &[&str]) -> Result<Vec<String>, Untold> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -136,6 +163,29 @@ mod tests {
         assert_eq!(told.domain_id.as_deref(), Some("d"));
         assert_eq!(told.token.as_deref(), Some("secret"));
         assert!(!told.is_admin, "the policy says so, not a header");
+    }
+
+    #[test]
+    fn im_08_an_identity_is_told_as_it_was_heard() {
+        let lines = [
+            CONFIRMED,
+            ("X-User-Id", "u"),
+            ("X-Project-Id", "p"),
+            ("X-Domain-Id", "d"),
+            ("X-User-Domain-Id", "ud"),
+            ("X-Project-Domain-Id", "pd"),
+            ("OpenStack-System-Scope", "all"),
+            ("X-Roles", "member,reader"),
+            ("X-Service-Roles", "service"),
+            ("X-Auth-Token", "secret"),
+            ("X-Is-Admin-Project", "False"),
+        ];
+        let heard = headers(&lines);
+        let told = super::headers(&identity(&heard).unwrap());
+        assert_eq!(told, heard);
+        assert!(told["x-auth-token"].is_sensitive());
+        let nobody = super::headers(&Identity::default());
+        assert_eq!(nobody, headers(&[CONFIRMED]), "what is not known is not told");
     }
 
     #[test]

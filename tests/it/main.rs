@@ -43,6 +43,7 @@ mod proxies;
 mod reading;
 mod s3;
 mod scrub;
+mod stage_host;
 mod startup;
 mod steps;
 mod tidy;
