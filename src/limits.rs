@@ -245,6 +245,9 @@ pub const BENCH_START_TIMEOUT: Duration = Duration::from_secs(30);
 pub const BENCH_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// `glissade bench`: uploads at the same time, a thread of the client each.
 pub const BENCH_STREAMS_MAX: i64 = 1024;
+/// Skippable frames that are passed over to find out whether a file is a Zstandard archive: `pzstd`
+/// writes one, and each costs a reading.
+pub const ZSTD_FRAMES_SKIPPED_MAX: usize = 64;
 /// `glissade bench import`: between two lines that say how far the staging is.
 pub const BENCH_TELL: Duration = Duration::from_secs(10);
 /// `glissade bench`: rounds of one run.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bzip2::bufread::MultiBzDecoder;
@@ -15,7 +15,7 @@ use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::zip::{self, Member, NoMember};
-use crate::limits::{KIB, MIB, UNPACK_DICTIONARY_BYTES_MAX};
+use crate::limits::{KIB, MIB, UNPACK_DICTIONARY_BYTES_MAX, ZSTD_FRAMES_SKIPPED_MAX};
 
 /// What is read of a file to know it by.
 const MAGIC_BYTES: u64 = 10;
@@ -104,8 +104,12 @@ impl Archive {
         let mut file = File::open(path)?;
         let mut head = Vec::new();
         (&mut file).take(MAGIC_BYTES).read_to_end(&mut head)?;
+        let kind = match Kind::of(&head) {
+            None if skipped_bytes(&head).is_some() => zstd_behind(&mut file)?,
+            kind => kind,
+        };
         file.rewind()?;
-        Ok(Kind::of(&head).map(|kind| Self { kind, file }))
+        Ok(kind.map(|kind| Self { kind, file }))
     }
 
     /// What is packed, as it comes out. `watched` sees every reading of the archive.
@@ -128,6 +132,30 @@ impl Archive {
         };
         Ok(Unpacked { kind, reader })
     }
+}
+
+/// How long a skippable frame is, of which this is the beginning; none for anything else.
+fn skipped_bytes(head: &[u8]) -> Option<u64> {
+    let (magic, rest) = head.split_first_chunk::<4>()?;
+    let is_skippable = magic[0] & 0xf0 == 0x50 && magic[1..] == *b"\x2a\x4d\x18";
+    let length = u32::from_le_bytes(*rest.first_chunk()?);
+    is_skippable.then_some(8 + u64::from(length))
+}
+
+/// Zstandard, where that is what comes after skippable frames. They are LZ4's as well, and say
+/// nothing by themselves.
+fn zstd_behind(file: &mut File) -> io::Result<Option<Kind>> {
+    let mut at = 0;
+    for _ in 0..=ZSTD_FRAMES_SKIPPED_MAX {
+        let mut head = Vec::new();
+        file.seek(SeekFrom::Start(at))?;
+        file.take(MAGIC_BYTES).read_to_end(&mut head)?;
+        match skipped_bytes(&head) {
+            Some(length) => at += length,
+            None => return Ok(Kind::of(&head).filter(|kind| *kind == Kind::Zstd)),
+        }
+    }
+    Ok(None)
 }
 
 /// The dictionary, and what a decoder has besides.

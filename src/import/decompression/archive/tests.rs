@@ -124,6 +124,31 @@ fn pi_04_gzip_may_be_padded_with_zeros() {
     }
 }
 
+/// `pzstd` begins with a skippable frame, of which every kind counts; what follows tells it from LZ4.
+#[test]
+fn pi_04_zstandard_may_begin_with_frames_to_skip() {
+    let bench = Bench::new();
+    let frame = |kind: u8, length: u32| {
+        let head = [&[0x50 | kind][..], b"\x2a\x4d\x18", &length.to_le_bytes()].concat();
+        [head, vec![9; length as usize]].concat()
+    };
+    let lz4 = b"\x04\x22\x4d\x18\x64\x40\xa7\0\0\0\0";
+    let many = frame(0, 0).repeat(ZSTD_FRAMES_SKIPPED_MAX + 1);
+    let cut = &frame(0, 99)[..50];
+    for head in [&frame(0, 4)[..], &[frame(3, 8), lz4.to_vec()].concat(), &many, cut] {
+        assert!(Archive::open(&bench.write(head)).unwrap().is_none());
+    }
+    let Some(made) = bench.made("zstd -q -c disk > made") else { return };
+    let packed = std::fs::read(made).unwrap();
+    for head in [frame(0, 4), frame(15, 70_000), frame(7, 0).repeat(ZSTD_FRAMES_SKIPPED_MAX)] {
+        let made = bench.write(&[head, packed.clone()].concat());
+        assert_eq!(Archive::open(&made).unwrap().unwrap().kind, Kind::Zstd);
+        assert!(unpack(&made).unwrap() == Bench::disk());
+    }
+    let made = bench.write(&[many, packed].concat());
+    assert!(Archive::open(&made).unwrap().is_none(), "that many say nothing");
+}
+
 #[test]
 fn pi_04_what_is_no_archive_is_left() {
     let bench = Bench::new();
