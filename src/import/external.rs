@@ -244,10 +244,8 @@ impl Plugin for ExternalCommand {
         let before = imprint(&staged.path).await?;
         let answer = self.ask(material, &staged.path).await;
         if imprint(&staged.path).await.ok() != Some(before) {
-            let path = staged.path.display();
-            tracing::error!(%path, "the external command has changed image data; it is removed");
-            let _ = tokio::fs::remove_file(&staged.path).await;
-            return Err(format!("{FAILED}, and stage the image anew"));
+            discard(&staged.path).await;
+            return Err(lost(material, &staged.path));
         }
         let Answer { verdict, reason: why, properties } = answer?;
         if verdict == Verdict::Refuse {
@@ -258,6 +256,28 @@ impl Plugin for ExternalCommand {
             FAILED.to_owned()
         })?;
         Ok(())
+    }
+}
+
+/// Removes data that is not what was noted of it any more.
+async fn discard(path: &Path) {
+    let shown = path.display();
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::error!(
+            path = %shown, %error, "the external command has changed image data; remove it by hand"
+        ),
+        _ => {
+            tracing::error!(path = %shown, "the external command has changed image data; it is removed");
+        }
+    }
+}
+
+/// What is left to do for whoever asked for the import: the data itself is lost only where it was
+/// staged, and not where the file was made of it (it has an extension then).
+fn lost(material: &Material, path: &Path) -> String {
+    match material.was_staged && path.extension().is_none() {
+        true => format!("{FAILED}, and stage the data in a new image"),
+        false => format!("{FAILED}, and import the image again"),
     }
 }
 

@@ -264,7 +264,9 @@ impl Import<'_> {
         let roles = self.image.properties.get(ROLES_PROPERTY).map(String::as_str);
         let roles = roles.unwrap_or_default().split(',').map(str::to_owned).collect();
         let (image, change) = (self.image.clone(), ImageChange::default());
-        Material { image, staged, known, change, roles, watch: Arc::clone(&self.run.watch) }
+        let (watch, was_staged) =
+            (Arc::clone(&self.run.watch), self.order.method == Method::GlanceDirect);
+        Material { image, staged, was_staged, known, change, roles, watch }
     }
 
     async fn place_file(&self, material: &Material) -> Result<Done, Broken> {
@@ -422,7 +424,24 @@ impl Import<'_> {
             SizeHint::Known(size) => SizeHint::Known(size.saturating_mul(copies)),
             SizeHint::Unknown => SizeHint::Unknown,
         };
-        Ok(self.job.uploads.reserve(&self.image, hint).await?)
+        let reserved = self.job.uploads.reserve(&self.image, hint).await;
+        Ok(reserved.map_err(|error| self.beside_copies(error))?)
+    }
+
+    /// A quota counts the image's own copies together with the new ones. Whoever asks for new ones is
+    /// told what is left beside those that there are.
+    fn beside_copies(&self, error: UploadError) -> UploadError {
+        let copies = self.image.locations.len() as u64;
+        let there = self.image.size.unwrap_or(0).saturating_mul(copies);
+        match error {
+            UploadError::StorageFull { wanted_bytes, remaining_bytes } => {
+                UploadError::StorageFull {
+                    wanted_bytes: wanted_bytes.map(|wanted| wanted.saturating_sub(there)),
+                    remaining_bytes: remaining_bytes.saturating_sub(there),
+                }
+            }
+            other => other,
+        }
     }
 
     /// `copy-image`: from the best copy that can be read, without a scratch file.
@@ -486,7 +505,7 @@ impl Import<'_> {
         let total =
             size.saturating_mul((placement.objects.len() + self.image.locations.len()) as u64);
         if let Err(error) = self.job.uploads.confirm(room.as_deref(), &self.image, total).await {
-            return self.give_up(placement, error).await;
+            return self.give_up(placement, self.beside_copies(error)).await;
         }
         let mut change = material.change.clone();
         let failed: Vec<String> = placement.failed.iter().map(|(id, _)| id.clone()).collect();

@@ -26,6 +26,8 @@ pub struct Material {
     /// Its data, where a plugin needs a file. A plugin that makes another file puts it beside this
     /// one (`FileStore::beside`) and names it here; the original stays for the next try.
     pub staged: Option<Staged>,
+    /// A client has staged the data. What was fetched is fetched anew by the next import.
+    pub was_staged: bool,
     /// What is known of the data; a plugin that changes the data forgets it.
     pub known: Option<Arrived>,
     /// What becomes of the record with the import: properties set, formats changed.
@@ -266,6 +268,7 @@ mod tests {
         Material {
             image: Image::queued(ImageId::random()),
             staged: None,
+            was_staged: false,
             known: None,
             change: ImageChange::default(),
             watch: Arc::default(),

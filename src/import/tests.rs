@@ -498,6 +498,22 @@ async fn d_23_a_copy_without_its_source_fails() {
     assert_eq!(world.file(&id), None);
 }
 
+/// The image's own copies count, and are not left any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn qu_03_a_copy_is_told_what_is_left_beside_the_copies_that_there_are() {
+    let quota = |settings: &mut config::Settings| {
+        settings.api.user_storage_quota_bytes = Some(3 * LEN as u64 - 1);
+    };
+    let mut world = World::with(Call::Write, usize::MAX, Fault::Stalls, quota).await;
+    let (id, file) = (world.active(&bytes(LEN)).await, world.file_id().to_owned());
+    let copy = json!({"method": {"name": "copy-image"}});
+    let task = world.import(&id, copy.clone(), &[&file, "bad"]).await;
+    let left = 2 * LEN - 1;
+    let said = format!("The owner's project has {left} bytes of its user_storage_quota left");
+    assert_eq!(task.message, Some(said));
+    assert_eq!(world.import(&id, copy, &[&file]).await.status, "success");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn im_11_an_import_has_to_fit_the_quota() {
     let quota = |settings: &mut config::Settings| {

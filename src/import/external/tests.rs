@@ -45,6 +45,7 @@ impl Bench {
         let material = Material {
             image,
             staged: Some(Staged { path: data, size: 4, is_synced: false }),
+            was_staged: true,
             known: None,
             change: ImageChange::default(),
             roles: Vec::new(),
@@ -163,9 +164,27 @@ async fn pi_01_a_command_that_changes_data_loses_it() {
     ] {
         let mut bench = Bench::new(&format!("{deed}; echo '{{\"verdict\": \"accept\"}}'"));
         let refused = bench.run().await.unwrap_err();
-        assert!(refused.ends_with("and stage the image anew"), "{deed}: {refused}");
+        assert_eq!(refused, format!("{FAILED}, and stage the data in a new image"), "{deed}");
         assert!(!bench.data().exists(), "{deed}");
     }
+}
+
+/// What was fetched, or made of an archive that is still there, is no loss.
+#[tokio::test]
+async fn pi_01_who_has_lost_nothing_imports_again() {
+    let deed = "echo more >> \"$1\"; echo '{\"verdict\": \"accept\"}'";
+    let again = format!("{FAILED}, and import the image again");
+    let mut fetched = Bench::new(deed);
+    fetched.material.was_staged = false;
+    assert_eq!(fetched.run().await.unwrap_err(), again);
+    let mut unpacked = Bench::new(deed);
+    let (archive, made) = (unpacked.data(), unpacked.dir.path().join("data.uc"));
+    std::fs::copy(&archive, &made).unwrap();
+    unpacked.plugin.options.arguments = vec![made.display().to_string()];
+    let staged = Staged { path: made.clone(), size: 4, is_synced: false };
+    unpacked.material.staged = Some(staged);
+    assert_eq!(unpacked.run().await.unwrap_err(), again);
+    assert!(archive.exists() && !made.exists());
 }
 
 #[tokio::test]
