@@ -11,6 +11,7 @@ mod exchange;
 mod faults;
 mod located;
 mod memory;
+mod one_copy;
 mod quota;
 mod scrubbing;
 mod tools;
