@@ -4,7 +4,8 @@
 //! recorded. Where a link can't be had (another mount of the same file system, too many names) the
 //! blocks are shared instead (`FICLONE`). A clone of an object shares blocks first, so that each
 //! copy has a mode and a life of its own. Whatever the way, the file is synced before it has its
-//! name, unless it was when it was staged, and the directory after. Copying inside the kernel would move the bytes, and is no way.
+//! name, unless it was when it was staged, and the directory after. Copying inside the kernel would
+//! move the bytes, and is no way.
 
 use std::fs::File;
 use std::io;
