@@ -6,6 +6,7 @@
 //! and the locations in the records. A store that is away holds up neither the start nor what the
 //! others have: its part is tried again behind the first answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ pub(super) enum Ending {
 #[derive(Debug)]
 enum Work {
     Undo(Chore, Ending),
-    Erase(ImageId, Vec<Location>),
+    /// Data of deleted images, one after the other: a start may find any number of them.
+    Erase(BTreeMap<ImageId, Vec<Location>>),
     /// What a killed process has left of an upload, by its claim's token.
     Recover(ImageId, String),
 }
@@ -65,7 +67,7 @@ impl JanitorHandle {
     /// Removes the data of a deleted image and waits for it. A store that fails is logged, and its
     /// data left to the next start. Dropping the wait does not stop the work.
     pub async fn erase(&self, id: &ImageId, locations: Vec<Location>) {
-        self.finish(Work::Erase(id.clone(), locations)).await;
+        self.finish(Work::Erase(BTreeMap::from([(id.clone(), locations)]))).await;
     }
 
     /// Undoes an upload and waits for it.
@@ -141,9 +143,11 @@ impl Janitor {
 async fn carry_out(tools: Tools, order: Order) {
     match order.work {
         Work::Undo(chore, ending) => undo(&*tools.repo, &chore, ending).await,
-        Work::Erase(id, locations) => {
-            if let Err(error) = erase(&*tools.repo, &tools.stores, &id, &locations).await {
-                tracing::error!(image_id = %id, %error, "removed data is still listed");
+        Work::Erase(deleted) => {
+            for (id, locations) in deleted {
+                if let Err(error) = erase(&*tools.repo, &tools.stores, &id, &locations).await {
+                    tracing::error!(image_id = %id, %error, "removed data is still listed");
+                }
             }
         }
         Work::Recover(id, token) => recover(&tools, &id, &token).await,
@@ -257,9 +261,7 @@ pub async fn sweep(
             left.push(janitor.finish(Work::Recover(image.id, token.clone())));
         }
     }
-    for (id, locations) in repo.unfinished_deletes().await? {
-        left.push(janitor.finish(Work::Erase(id, locations)));
-    }
+    left.push(janitor.finish(Work::Erase(repo.unfinished_deletes().await?)));
     if tokio::time::timeout(SWEEP_WAIT, join_all(left)).await.is_err() {
         tracing::warn!("what the last run has left is still being undone; serving meanwhile");
     }
