@@ -213,6 +213,9 @@ pub const STAGING_KEPT_BYTES_MAX: u64 = 256 * MIB as u64;
 /// Archives: memory that the dictionary of one may take. `xz -9` asks for 64 MiB, `zstd --ultra`
 /// for 128 at its level 22; with the default of ten imports at a time they are 1.3 GiB at most.
 pub const UNPACK_DICTIONARY_BYTES_MAX: u64 = 128 * MIB as u64;
+/// Skippable frames that are passed over to find out whether a file is a Zstandard archive: `pzstd`
+/// writes one, and each costs a reading.
+pub const ZSTD_FRAMES_SKIPPED_MAX: usize = 64;
 /// Slots that are filled ahead of whoever writes what comes out of an archive.
 pub const UNPACK_AHEAD_SLOTS: usize = 2;
 /// How much comes out of an archive between two looks at the free space.
@@ -245,9 +248,6 @@ pub const BENCH_START_TIMEOUT: Duration = Duration::from_secs(30);
 pub const BENCH_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// `glissade bench`: uploads at the same time, a thread of the client each.
 pub const BENCH_STREAMS_MAX: i64 = 1024;
-/// Skippable frames that are passed over to find out whether a file is a Zstandard archive: `pzstd`
-/// writes one, and each costs a reading.
-pub const ZSTD_FRAMES_SKIPPED_MAX: usize = 64;
 /// `glissade bench import`: between two lines that say how far the staging is.
 pub const BENCH_TELL: Duration = Duration::from_secs(10);
 /// `glissade bench`: rounds of one run.

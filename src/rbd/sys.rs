@@ -83,8 +83,9 @@ fn missing(ceph: &Ceph) -> Option<&'static str> {
         rados_create2 rados_conf_read_file rados_conf_set rados_conf_get rados_connect
         rados_shutdown rados_cluster_fsid rados_getaddrs rados_buffer_free rados_ioctx_create
         rados_ioctx_destroy rbd_create3 rbd_open rbd_close rbd_get_size rbd_get_features rbd_get_id
-        rbd_update_features rbd_lock_acquire rbd_resize rbd_flush rbd_remove rbd_rename rbd_trash_move rbd_list2 rbd_image_spec_list_cleanup
-        rbd_watchers_list rbd_watchers_list_cleanup rbd_snap_create rbd_snap_remove
+        rbd_update_features rbd_lock_acquire rbd_resize rbd_flush rbd_remove rbd_rename
+        rbd_trash_move rbd_list2 rbd_image_spec_list_cleanup rbd_watchers_list
+        rbd_watchers_list_cleanup rbd_snap_create rbd_snap_remove
         rbd_snap_protect rbd_snap_unprotect rbd_snap_is_protected rbd_aio_writev rbd_aio_read
         rbd_aio_create_completion rbd_aio_get_return_value rbd_aio_release
     );
